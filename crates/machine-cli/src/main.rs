@@ -1,0 +1,2 @@
+//! The docker-machine binary.
+fn main() {}

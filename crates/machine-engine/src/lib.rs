@@ -1,0 +1,1 @@
+//! A client of the Docker Engine API: ping, version, info, containers for Swarm.

@@ -1,0 +1,1 @@
+//! Create, resume, start, stop, remove, observe: written once for all drivers.

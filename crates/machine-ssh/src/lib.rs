@@ -1,0 +1,1 @@
+//! SSH sessions, keys, host-key pinning, file copy, forwarding.

@@ -1,0 +1,1 @@
+//! The store: config.json, locks, atomic saves, the create journal.

@@ -1,0 +1,1 @@
+//! The CA, server and client certificates.
