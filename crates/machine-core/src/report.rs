@@ -13,9 +13,9 @@ pub enum Event {
     /// A detail for `--debug`. Never a secret.
     Debug(String),
     /// A phase of an operation began, e.g. `host`, `reach`, `provision`.
-    PhaseStarted(&'static str),
+    PhaseStarted(String),
     /// A phase ended well, after so many milliseconds.
-    PhaseDone(&'static str, u64),
+    PhaseDone(String, u64),
     /// A step of a longer phase changed its status, e.g. a step of the provisioning plan.
     Step {
         /// What the step is called, e.g. `install engine`.
