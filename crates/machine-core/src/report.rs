@@ -8,6 +8,8 @@ pub enum Event {
     Line(String),
     /// A line from a driver; printed with the machine's name before it, e.g. `(dev) Importing SSH key...`.
     DriverLine(String),
+    /// Something good to know that is no trouble, e.g. the fingerprint of a host key that is pinned.
+    Notice(String),
     /// Something that the user should know although the command goes on.
     Warning(String),
     /// A detail for `--debug`. Never a secret.
