@@ -1,1 +1,15 @@
-//! The drivers, one folder each.
+//! The drivers: one folder each, and the registry that finds them by name.
+//!
+//! In: flags, a machine's state, a folder to work in. Out: hosts, and where they are ([`machine_core::Driver`]).
+//! Drivers know nothing of SSH sessions, engines, certificates, the terminal or the store.
+//!
+//! A new driver is a folder and one line in [`registry`].
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod generic;
+pub mod none;
+mod power;
+pub mod registry;
+
+pub use registry::Builtin;
