@@ -10,7 +10,7 @@ use crate::{StoreError, platform};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// 0600: keys, records.
-    Secret,
+    Private,
     /// 0644: certificates.
     Public,
 }
@@ -18,7 +18,7 @@ pub enum Mode {
 impl Mode {
     fn bits(self) -> u32 {
         match self {
-            Self::Secret => 0o600,
+            Self::Private => 0o600,
             Self::Public => 0o644,
         }
     }

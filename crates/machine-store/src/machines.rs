@@ -41,7 +41,7 @@ impl Store {
         sweep_temporary_files(&lock.dir());
         let path = self.config_path(lock.name());
         keep_old_version(&path)?;
-        write_file(&path, text.as_bytes(), Mode::Secret)
+        write_file(&path, text.as_bytes(), Mode::Private)
     }
 
     /// Saves a machine's journal, and notes the time in it. The machine's folder must exist: see [`Store::create`].
@@ -50,7 +50,7 @@ impl Store {
     /// [`StoreError::Io`]; the old journal is then as it was.
     pub fn save_journal(&self, lock: &MachineLock, journal: &Journal) -> Result<(), StoreError> {
         let path = self.journal_path(lock.name());
-        write_file(&path, state(journal).as_bytes(), Mode::Secret)
+        write_file(&path, state(journal).as_bytes(), Mode::Private)
     }
 
     /// Puts a file into the machine's folder, e.g. a key or certificate.
@@ -115,7 +115,7 @@ impl Store {
         let filled =
             platform::create_private_dir(&staged).map_err(StoreError::io("mkdir", &staged)).and_then(|()| {
                 for (file, text) in files {
-                    write_unsynced(&staged.join(file), text.as_bytes(), Mode::Secret)?;
+                    write_unsynced(&staged.join(file), text.as_bytes(), Mode::Private)?;
                 }
                 platform::sync_dir(&staged).map_err(StoreError::io("sync", &staged))?;
                 fs::rename(&staged, lock.dir()).map_err(StoreError::io("rename", &lock.dir()))
@@ -191,7 +191,7 @@ fn keep_old_version(path: &Path) -> Result<(), StoreError> {
     let Ok(bytes) = fs::read(path) else { return Ok(()) };
     match config::parse(&bytes) {
         Ok(parsed) if parsed.version < CONFIG_VERSION => {
-            write_file(&path.with_file_name("config.json.bak"), &bytes, Mode::Secret)
+            write_file(&path.with_file_name("config.json.bak"), &bytes, Mode::Private)
         }
         _ => Ok(()),
     }
