@@ -17,7 +17,10 @@ pub mod keys;
 mod quote;
 mod retry;
 mod session;
+mod shell;
+pub mod system;
 mod target;
+mod terminal;
 mod transport;
 
 pub use connect::{JumpHost, Options};
@@ -30,4 +33,5 @@ pub use keys::PublicKey;
 pub use quote::{quote, quote_bytes, quote_words};
 pub use retry::{RetryOptions, WaitInfo};
 pub use session::Session;
+pub use shell::{ShellRequest, TerminalSize};
 pub use target::Target;
