@@ -1,1 +1,99 @@
-//! Create, resume, start, stop, remove, observe: written once for all drivers.
+//! What happens to a machine in its life, written once for all drivers: create, resume, start, stop, restart, kill,
+//! provision, upgrade, new certificates, remove; and looking at it.
+//!
+//! In: a [`Store`](machine_store::Store), a source of drivers, [`Settings`] and requests. Out: the new record, or an
+//! [`Error`] that says what failed on which machine and how to go on; progress through a
+//! [`Reporter`](machine_core::Reporter).
+//!
+//! This is the only room that changes records, and the only one that knows driver, store, SSH, provisioner and
+//! engine together. It prints nothing.
+#![forbid(unsafe_code)]
+
+mod certificates;
+mod connection;
+mod create;
+mod error;
+mod observe;
+mod power;
+mod provision;
+mod reach;
+mod recorder;
+mod regenerate;
+mod remove;
+mod request;
+mod settings;
+mod upgrade;
+mod wait;
+
+use std::sync::Arc;
+
+use machine_core::{Cx, Driver, DriverSource, Known, Machine, MachineName, Reporter};
+use machine_store::Store;
+
+pub use connection::Connection;
+pub use create::Left;
+pub use error::{Error, Kind};
+pub use observe::Observation;
+pub use reach::{ConnectOptions, SystemSsh};
+pub use remove::Removed;
+pub use request::{CreateRequest, InstallMethod, RegistryCa};
+pub use settings::{CertPaths, Settings};
+pub use wait::TimedOut;
+
+/// All that can be done with machines.
+pub struct Lifecycle {
+    store: Store,
+    drivers: Arc<dyn DriverSource>,
+    settings: Settings,
+}
+
+impl Lifecycle {
+    /// Puts the parts together. No I/O.
+    #[must_use]
+    pub fn new(store: Store, drivers: Arc<dyn DriverSource>, settings: Settings) -> Self {
+        Self { store, drivers, settings }
+    }
+
+    /// Where the records are.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What the record says of the host without asking anybody: address, URL, SSH endpoint. No I/O.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] where the driver is unknown or can't read its part of the record.
+    pub fn known(&self, machine: &Machine) -> Result<Known, Error> {
+        let driver = self.driver(&machine.driver_name)?;
+        driver.known(&machine.driver).map_err(|error| Error::driver(&machine.name, error))
+    }
+
+    fn driver(&self, name: &str) -> Result<Arc<dyn Driver>, Error> {
+        self.drivers.driver(name).map_err(Error::NoDriver)
+    }
+
+    fn name(&self, name: &str) -> Result<MachineName, Error> {
+        // A name that can't be is, to the user, one that does not exist.
+        MachineName::new(name)
+            .map_err(|_| Error::Store(machine_store::StoreError::NoSuchMachine { name: name.to_owned() }))
+    }
+}
+
+/// What a driver gets to work with, kept together for as long as the call lasts.
+struct Host<'a> {
+    name: MachineName,
+    dir: std::path::PathBuf,
+    store: &'a Store,
+    report: &'a dyn Reporter,
+}
+
+impl<'a> Host<'a> {
+    fn new(store: &'a Store, name: &MachineName, report: &'a dyn Reporter) -> Self {
+        Self { name: name.clone(), dir: store.machine_dir(name.as_str()), store, report }
+    }
+
+    fn cx(&self) -> Cx<'_> {
+        Cx { name: &self.name, machine_dir: &self.dir, store_path: self.store.root(), report: self.report }
+    }
+}

@@ -1,0 +1,188 @@
+//! The engine over TLS: is it there, does it know us?
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use machine_core::{AuthOptions, Event, Machine, Reporter};
+use machine_engine::{EngineError, Identity, TlsConfig};
+use machine_store::Operation;
+use machine_tls::CertificateInfo;
+use time::OffsetDateTime;
+
+use crate::provision::Work;
+use crate::wait::{self, Look};
+use crate::{Error, Lifecycle};
+
+/// From how many days before a certificate's end on the user is told.
+const WARN_DAYS: i64 = 30;
+
+/// An engine that answered, and what a client needs for it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The engine's (or Swarm's) URL.
+    pub url: String,
+    /// Where the certificates are.
+    pub auth: AuthOptions,
+    /// Certificates that will end soon, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Lifecycle {
+    /// Makes sure that a machine's engine (or Swarm master) answers over TLS and that both sides accept each other.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] with the reference program's text; [`Error::SwarmNotStarted`] where only the Swarm is
+    /// missing; [`Error::NotSwarmMaster`].
+    pub async fn check_connection(&self, machine: &Machine, swarm: bool) -> Result<Connection, Error> {
+        let url = self.known(machine)?.url;
+        if url.is_empty() {
+            return Err(Error::NoAddress { machine: machine.name.clone() });
+        }
+        let dialled = if swarm { swarm_url(machine, &url)? } else { url.clone() };
+        let tls = TlsConfigs::default().of(machine)?;
+        let peer = match machine_engine::check_tls(&dialled, &tls, self.settings.dial_limit).await {
+            Ok(peer) => peer,
+            Err(source) => {
+                let engine =
+                    swarm && machine_engine::check_tls(&url, &tls, self.settings.dial_limit).await.is_ok();
+                return Err(if engine {
+                    Error::SwarmNotStarted
+                } else {
+                    connection_error(machine, &dialled, source)
+                });
+            }
+        };
+        let now = OffsetDateTime::now_utc();
+        let days = (peer.not_after - now.unix_timestamp()).div_euclid(24 * 60 * 60);
+        let mut warnings =
+            expiring("the engine's certificate", days, &machine.name, "").into_iter().collect::<Vec<_>>();
+        warnings.extend(client_warnings(machine, now));
+        Ok(Connection { url: dialled, auth: machine.host_options.auth_options.clone(), warnings })
+    }
+
+    /// Waits until the engine answers over TLS. Errors that waiting can't heal end it at once.
+    pub(crate) async fn wait_until_ready(
+        &self,
+        machine: &Machine,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        let url = self.known(machine)?.url;
+        let tls = TlsConfigs::default().of(machine)?;
+        let what = format!("the engine of machine {:?} to answer over TLS on {url}", machine.name);
+        wait::until(&what, self.settings.engine_limit, report, async || {
+            match machine_engine::check_tls(&url, &tls, self.settings.dial_limit).await {
+                Ok(_) => Ok(Look::Found(())),
+                Err(error) if error.is_unreachable() => Ok(Look::NotYet(error.to_string())),
+                Err(error) => Err(connection_error(machine, &url, error)),
+            }
+        })
+        .await
+    }
+
+    /// Waits for the engine of a host that was (re)started. Where the host's address is new, the engine's certificate
+    /// does not name it: then it gets one that does.
+    pub(crate) async fn wait_for_engine(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        let machine = self.store.load(name)?;
+        match self.wait_until_ready(&machine, report).await {
+            Err(Error::Connection { source, .. }) if source.is_certificate() => {
+                report.report(Event::Notice(format!(
+                    "the engine's certificate does not fit any more ({source}); machine {name:?} gets a new one"
+                )));
+                self.journaled(name, Operation::Provision, "provision", Work::Everything, report).await
+            }
+            other => other,
+        }
+    }
+}
+
+fn connection_error(machine: &Machine, url: &str, source: EngineError) -> Error {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest).to_owned();
+    Error::Connection { machine: machine.name.clone(), host, source }
+}
+
+/// The URL of a Swarm master: the machine's address with the port of `--swarm-host`.
+fn swarm_url(machine: &Machine, url: &str) -> Result<String, Error> {
+    let swarm = &machine.host_options.swarm_options;
+    if !swarm.master {
+        return Err(Error::NotSwarmMaster(machine.name.clone()));
+    }
+    let port = swarm.host.rsplit_once(':').map_or("3376", |(_, port)| port);
+    let host = url.rsplit_once(':').map_or(url, |(host, _)| host);
+    Ok(format!("{host}:{port}"))
+}
+
+/// Warnings about the certificates on this computer.
+fn client_warnings(machine: &Machine, now: OffsetDateTime) -> Vec<String> {
+    let auth = &machine.host_options.auth_options;
+    let local =
+        [("the CA's certificate", &auth.ca_cert_path), ("the client's certificate", &auth.client_cert_path)];
+    local
+        .into_iter()
+        .filter_map(|(what, path)| {
+            let pem = std::fs::read_to_string(path).ok()?;
+            let info = CertificateInfo::from_pem(&pem).ok()?;
+            expiring(what, info.days_left(now), &machine.name, "--client-certs ")
+        })
+        .collect()
+}
+
+fn expiring(what: &str, days: i64, machine: &str, flag: &str) -> Option<String> {
+    (days < WARN_DAYS).then(|| {
+        let when = match days {
+            ..0 => "has expired".to_owned(),
+            0 => "ends today".to_owned(),
+            1 => "ends in 1 day".to_owned(),
+            _ => format!("ends in {days} days"),
+        };
+        format!("{what} {when}: run `docker-machine regenerate-certs {flag}{machine}`")
+    })
+}
+
+/// The TLS settings of machines, each made once for the same certificates: machines of one store share them.
+#[derive(Default)]
+pub(crate) struct TlsConfigs {
+    made: Mutex<HashMap<Files, TlsConfig>>,
+}
+
+/// The contents of CA, certificate and key.
+type Files = [Vec<u8>; 3];
+
+impl TlsConfigs {
+    /// The settings for a machine: from the files in its folder, which are what `docker` uses through
+    /// `DOCKER_CERT_PATH`; from the store's where it has none, as a machine that is only a URL.
+    pub(crate) fn of(&self, machine: &Machine) -> Result<TlsConfig, Error> {
+        let auth = &machine.host_options.auth_options;
+        let dir = Path::new(&auth.store_path);
+        let own = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.join(name));
+        let files = match read_all(&own) {
+            Ok(files) => files,
+            Err(_) => {
+                let shared =
+                    [&auth.ca_cert_path, &auth.client_cert_path, &auth.client_key_path].map(PathBuf::from);
+                read_all(&shared)?
+            }
+        };
+        let mut made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(config) = made.get(&files) {
+            return Ok(config.clone());
+        }
+        let [ca, cert, key] = files.clone();
+        let config = TlsConfig::new(&Identity::new(ca, cert, key)).map_err(|source| Error::Connection {
+            machine: machine.name.clone(),
+            host: machine.name.clone(),
+            source,
+        })?;
+        made.insert(files, config.clone());
+        Ok(config)
+    }
+}
+
+fn read_all(paths: &[PathBuf; 3]) -> Result<Files, Error> {
+    let mut files = Files::default();
+    for (file, path) in files.iter_mut().zip(paths) {
+        *file =
+            std::fs::read(path).map_err(|source| Error::CertificateFile { path: path.clone(), source })?;
+    }
+    Ok(files)
+}

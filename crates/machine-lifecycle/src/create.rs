@@ -1,0 +1,211 @@
+//! Making a machine, and going on where that stopped.
+
+use machine_core::{
+    AuthOptions, CONFIG_VERSION, Checkpoint, ConfigureContext, Driver, DriverError, DriverState, ErrorKind,
+    HostOptions, Machine, MachineName, Reporter, State,
+};
+use machine_store::{MachineLock, Operation, Phase, Status, Store};
+use serde_json::Map;
+
+use crate::power::line;
+use crate::provision::Work;
+use crate::recorder::Recorder;
+use crate::request::Extras;
+use crate::{CreateRequest, Error, Host, Lifecycle};
+
+impl Lifecycle {
+    /// Makes a machine: certificates, checks, record, host, engine.
+    ///
+    /// Dropping the future at any point leaves either nothing, or a record that [`Lifecycle::resume`] completes and
+    /// [`Lifecycle::remove`] removes.
+    ///
+    /// # Errors
+    /// Before there is a record: what is wrong with the request, [`Error::Precreate`] (exit code 3), or that the name
+    /// is taken. After that [`Error::Create`], which says what is left and how to go on.
+    pub async fn create(&self, request: CreateRequest, report: &dyn Reporter) -> Result<Machine, Error> {
+        let driver = self.driver(&request.driver)?;
+        check_discovery(&request.swarm.discovery)?;
+        let extras = Extras::of(&request)?;
+        for jump in &request.ssh_jumps {
+            crate::reach::parse_jump(jump)?;
+        }
+        let lock = self.store.reserve(&request.name, self.settings.lock_limit)?;
+        let context = ConfigureContext { name: &request.name, store_path: self.store.root() };
+        let wish = driver.configure(&context, &request.flags).map_err(Error::Configure)?;
+        self.store.create_layout()?;
+
+        let mut recorder = Recorder::fresh(&self.store, &lock, report);
+        recorder.begin(Operation::Create, Phase::Certificates);
+        self.ensure_certificates(request.key_algorithm, report)?;
+        line(report, "Running pre-create checks...");
+        recorder.enter(Phase::Check);
+        let host = Host::new(&self.store, &request.name, report);
+        driver.precreate(&host.cx(), &wish).await.map_err(Error::Precreate)?;
+
+        recorder.enter(Phase::Record);
+        let machine = self.record(&request, &*driver, wish);
+        recorder.journal.jump_hosts.clone_from(&request.ssh_jumps);
+        recorder.journal.key_algorithm = request.key_algorithm.to_string();
+        extras.store(&mut recorder.journal.extra);
+        self.store.create(&lock, &machine, &recorder.journal)?;
+        line(report, "Creating machine...");
+        match self.complete(&*driver, machine, &lock, &mut recorder, report).await {
+            Ok(machine) => Ok(machine),
+            Err(cause) => {
+                recorder.fail(&cause.to_string(), cause.hint().as_deref());
+                let left = match request.rollback {
+                    true => self.roll_back(&*driver, &request.name, &lock, report).await,
+                    false => Left::Record,
+                };
+                Err(Error::Create { machine: request.name.to_string(), cause: Box::new(cause), left })
+            }
+        }
+    }
+
+    /// Goes on with a create that failed or was interrupted. A machine that is complete is left as it is.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::create`] after the record; [`Error::Store`] where there is no such machine.
+    pub async fn resume(&self, name: &str, report: &dyn Reporter) -> Result<Machine, Error> {
+        let (lock, machine) = self.lock_and_load(name)?;
+        let driver = self.driver(&machine.driver_name)?;
+        let mut recorder = Recorder::open(&self.store, &lock, report)?;
+        if recorder.journal.status == Status::Done {
+            line(report, format!("Machine {name:?} is complete: there is nothing to resume."));
+            return Ok(machine);
+        }
+        recorder.begin(Operation::Create, Phase::Certificates);
+        self.ensure_certificates(recorder.key_algorithm(), report)?;
+        line(report, format!("Resuming the creation of {name:?}..."));
+        let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
+        outcome.map_err(|cause| {
+            recorder.fail(&cause.to_string(), cause.hint().as_deref());
+            Error::Create { machine: name.to_owned(), cause: Box::new(cause), left: Left::Record }
+        })
+    }
+
+    /// The phases after the record. Each first looks whether its work is done.
+    async fn complete(
+        &self,
+        driver: &dyn Driver,
+        mut machine: Machine,
+        lock: &MachineLock,
+        recorder: &mut Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<Machine, Error> {
+        recorder.enter(Phase::Host);
+        recorder.save()?;
+        let host = Host::new(&self.store, &self.name(lock.name())?, report);
+        let wish = machine.driver.clone();
+        let mut checkpoint = RecordCheckpoint { store: &self.store, lock, machine: &mut machine };
+        let made = driver.create(&host.cx(), wish, &mut checkpoint).await.map_err(Error::DriverCreate)?;
+        machine.driver = made;
+        self.store.save(lock, &machine)?;
+        if driver.spec().capabilities.ssh {
+            recorder.enter(Phase::Reach);
+            recorder.save()?;
+            line(report, "Waiting for machine to be running, this may take a few minutes...");
+            self.wait_for_state(driver, &host, &mut machine, lock, State::Running).await?;
+            line(report, "Detecting operating system of created instance...");
+            line(report, "Waiting for SSH to be available...");
+            let session = self.reach(&machine, recorder, report).await?;
+            self.provision_over(&session, &mut machine, lock, recorder, Work::Everything, report).await?;
+            session.close().await;
+            recorder.enter(Phase::Ready);
+            line(report, "Checking connection to Docker...");
+            self.wait_until_ready(&machine, report).await?;
+            line(report, "Docker is up and running!");
+        }
+        recorder.done()?;
+        Ok(machine)
+    }
+
+    /// Removes what a failed create made.
+    async fn roll_back(
+        &self,
+        driver: &dyn Driver,
+        name: &MachineName,
+        lock: &MachineLock,
+        report: &dyn Reporter,
+    ) -> Left {
+        line(report, format!("Rolling back: removing {:?}...", name.as_str()));
+        let host = Host::new(&self.store, name, report);
+        let undone = match self.store.load(name.as_str()) {
+            Ok(record) => driver
+                .remove(&host.cx(), &record.driver)
+                .await
+                .map_err(|error| Error::driver(name.as_str(), error)),
+            Err(error) => Err(error.into()),
+        };
+        match undone.and_then(|()| self.store.remove(lock).map_err(Error::from)) {
+            Ok(()) => Left::Nothing,
+            Err(error) => Left::RollbackFailed(Box::new(error)),
+        }
+    }
+
+    fn record(&self, request: &CreateRequest, driver: &dyn Driver, wish: DriverState) -> Machine {
+        let dir = self.store.machine_dir(request.name.as_str());
+        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        let paths = &self.settings.cert_paths;
+        Machine {
+            config_version: CONFIG_VERSION,
+            driver: wish,
+            driver_name: driver.spec().name.to_string(),
+            host_options: HostOptions {
+                engine_options: request.engine.clone(),
+                swarm_options: request.swarm.clone(),
+                auth_options: AuthOptions {
+                    cert_dir: text(&paths.dir),
+                    ca_cert_path: text(&paths.ca_cert),
+                    ca_private_key_path: text(&paths.ca_key),
+                    server_cert_path: text(&dir.join("server.pem")),
+                    server_key_path: text(&dir.join("server-key.pem")),
+                    client_key_path: text(&paths.client_key),
+                    client_cert_path: text(&paths.client_cert),
+                    server_cert_sans: Some(request.tls_sans.clone()),
+                    store_path: text(&dir),
+                    ..AuthOptions::default()
+                },
+                ..HostOptions::default()
+            },
+            name: request.name.to_string(),
+            extra: Map::new(),
+        }
+    }
+}
+
+/// What a failed create leaves behind.
+#[derive(Debug)]
+pub enum Left {
+    /// The record, and whatever it names.
+    Record,
+    /// Nothing: it was rolled back.
+    Nothing,
+    /// The record, because rolling back failed too.
+    RollbackFailed(Box<Error>),
+}
+
+/// Puts each state of the driver on disk before the driver goes on.
+struct RecordCheckpoint<'a> {
+    store: &'a Store,
+    lock: &'a MachineLock,
+    machine: &'a mut Machine,
+}
+
+impl Checkpoint for RecordCheckpoint<'_> {
+    fn save(&mut self, state: &DriverState) -> Result<(), DriverError> {
+        self.machine.driver = state.clone();
+        self.store.save(self.lock, self.machine).map_err(|error| {
+            DriverError::new(ErrorKind::Other, format!("the record can't be written: {error}"))
+                .with_source(error)
+        })
+    }
+}
+
+/// A discovery URL is `scheme://…`; the reference program looks at no more than that.
+fn check_discovery(discovery: &str) -> Result<(), Error> {
+    if discovery.is_empty() || discovery.contains("://") {
+        return Ok(());
+    }
+    Err(Error::SwarmDiscovery(discovery.to_owned()))
+}

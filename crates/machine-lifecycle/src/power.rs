@@ -1,0 +1,235 @@
+//! Turning hosts on and off.
+
+use machine_core::{
+    Driver, DriverError, DriverState, ErrorKind, Event, Machine, Power, PowerSupport, Reporter, Silent, State,
+};
+use machine_ssh::ExecLimits;
+use machine_store::MachineLock;
+
+use crate::recorder::Recorder;
+use crate::wait::{self, Look};
+use crate::{ConnectOptions, Error, Host, Lifecycle};
+
+impl Lifecycle {
+    /// Turns a stopped host on and waits for its engine.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInState`] where it runs; what the driver or the wait says otherwise.
+    pub async fn start(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        line(report, format!("Starting {name:?}..."));
+        self.switch(name, Power::Start, State::Running, report).await?;
+        line(report, format!("Machine {name:?} was started."));
+        self.wait_for_engine(name, report).await
+    }
+
+    /// Turns a host off, asking it first.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInState`] where it is off; what the driver or the wait says otherwise.
+    pub async fn stop(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        line(report, format!("Stopping {name:?}..."));
+        self.switch(name, Power::Stop, State::Stopped, report).await?;
+        line(report, format!("Machine {name:?} was stopped."));
+        Ok(())
+    }
+
+    /// Turns a host off at once.
+    ///
+    /// # Errors
+    /// As for [`Lifecycle::stop`].
+    pub async fn kill(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        line(report, format!("Killing {name:?}..."));
+        self.switch(name, Power::Kill, State::Stopped, report).await?;
+        line(report, format!("Machine {name:?} was killed."));
+        Ok(())
+    }
+
+    /// Turns a host off and on again, or on where it is off, and waits for its engine.
+    ///
+    /// # Errors
+    /// What the driver, the host or the wait says.
+    pub async fn restart(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        line(report, format!("Restarting {name:?}..."));
+        let (lock, mut machine) = self.lock_and_load(name)?;
+        let driver = self.driver(&machine.driver_name)?;
+        let host = Host::new(&self.store, &self.name(name)?, report);
+        let support = driver.spec().capabilities.restart.clone();
+        if let PowerSupport::No(text) = support {
+            return Err(unsupported(name, text));
+        }
+        let state = self.look(&*driver, &host, &mut machine, &lock).await?;
+        match (support, state) {
+            (_, State::Stopped) => self.power(&*driver, &host, &mut machine, &lock, Power::Start).await?,
+            (PowerSupport::OverSsh, _) => self.reboot_over_ssh(&lock, &machine, report).await?,
+            _ => self.power(&*driver, &host, &mut machine, &lock, Power::Restart).await?,
+        }
+        self.wait_for_state(&*driver, &host, &mut machine, &lock, State::Running).await?;
+        drop(lock);
+        self.wait_for_engine(name, report).await
+    }
+
+    /// What the driver says that the host is doing.
+    ///
+    /// # Errors
+    /// What the driver says; a record that can't be read.
+    pub async fn status(&self, name: &str, report: &dyn Reporter) -> Result<State, Error> {
+        let machine = self.store.load(name)?;
+        let driver = self.driver(&machine.driver_name)?;
+        let machine_name = self.name(name)?;
+        let host = Host::new(&self.store, &machine_name, report);
+        let observed =
+            driver.observe(&host.cx(), &machine.driver).await.map_err(|error| Error::driver(name, error))?;
+        Ok(observed.state)
+    }
+
+    async fn switch(&self, name: &str, op: Power, wanted: State, report: &dyn Reporter) -> Result<(), Error> {
+        let (lock, mut machine) = self.lock_and_load(name)?;
+        let driver = self.driver(&machine.driver_name)?;
+        let host = Host::new(&self.store, &self.name(name)?, report);
+        if self.look(&*driver, &host, &mut machine, &lock).await? == wanted {
+            return Err(Error::AlreadyInState { machine: name.to_owned(), state: wanted });
+        }
+        let capabilities = &driver.spec().capabilities;
+        let support = match op {
+            Power::Start => &capabilities.start,
+            Power::Stop => &capabilities.stop,
+            Power::Restart => &capabilities.restart,
+            Power::Kill => &capabilities.kill,
+        };
+        if let PowerSupport::No(text) = support {
+            return Err(unsupported(name, text));
+        }
+        self.power(&*driver, &host, &mut machine, &lock, op).await?;
+        self.wait_for_state(&*driver, &host, &mut machine, &lock, wanted).await
+    }
+
+    async fn power(
+        &self,
+        driver: &dyn Driver,
+        host: &Host<'_>,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        op: Power,
+    ) -> Result<(), Error> {
+        let state = driver.power(&host.cx(), &machine.driver, op).await;
+        let state = state.map_err(|error| Error::driver(&machine.name, error))?;
+        self.keep(machine, lock, Some(state))
+    }
+
+    /// Looks at the host and keeps what the look changed in the record.
+    pub(crate) async fn look(
+        &self,
+        driver: &dyn Driver,
+        host: &Host<'_>,
+        machine: &mut Machine,
+        lock: &MachineLock,
+    ) -> Result<State, Error> {
+        let observed = driver.observe(&host.cx(), &machine.driver).await;
+        let observed = observed.map_err(|error| Error::driver(&machine.name, error))?;
+        self.keep(machine, lock, observed.changed)?;
+        Ok(observed.state)
+    }
+
+    fn keep(
+        &self,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        state: Option<DriverState>,
+    ) -> Result<(), Error> {
+        if let Some(state) = state.filter(|state| *state != machine.driver) {
+            machine.driver = state;
+            self.store.save(lock, machine)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the driver says that the host is in a state.
+    pub(crate) async fn wait_for_state(
+        &self,
+        driver: &dyn Driver,
+        host: &Host<'_>,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        wanted: State,
+    ) -> Result<(), Error> {
+        let what = format!("machine {:?} to be {}", machine.name, wanted.as_str().to_lowercase());
+        wait::until(&what, self.settings.reach_limit, host.report, async || {
+            match self.look(driver, host, machine, lock).await {
+                Ok(state) if state == wanted => Ok(Look::Found(())),
+                Ok(state) => Ok(Look::NotYet(format!("the driver says {state}"))),
+                Err(Error::Driver { source, .. }) if source.kind() == ErrorKind::Unavailable => {
+                    Ok(Look::NotYet(source.to_string()))
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn lock_and_load(&self, name: &str) -> Result<(MachineLock, Machine), Error> {
+        // Before the lock, so that a name that does not exist waits for nobody.
+        self.store.load(name)?;
+        let lock = self.store.lock_machine(name, self.settings.lock_limit)?;
+        let machine = self.store.load(name)?;
+        Ok((lock, machine))
+    }
+}
+
+fn unsupported(name: &str, text: &str) -> Error {
+    Error::driver(name, DriverError::new(ErrorKind::Unsupported, text))
+}
+
+pub(crate) fn line(report: &dyn Reporter, text: impl Into<String>) {
+    report.report(Event::Line(text.into()));
+}
+
+impl Lifecycle {
+    /// Tells the host to restart itself, and waits until it has gone down.
+    async fn reboot_over_ssh(
+        &self,
+        lock: &MachineLock,
+        machine: &Machine,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        let mut recorder = Recorder::open(&self.store, lock, report)?;
+        let session = self.reach(machine, &mut recorder, report).await?;
+        let ssh = |source| Error::Ssh { machine: machine.name.clone(), source };
+        let before = boot_id(&session).await.map_err(ssh)?;
+        // The connection may end before the command does: that is what was asked for.
+        match session.exec(REBOOT, "", &ExecLimits::of(REBOOT_LIMIT)).await {
+            Ok(output) if !output.status.success() => {
+                return Err(Error::Reboot { machine: machine.name.clone(), said: output.stderr_text() });
+            }
+            Ok(_) | Err(machine_ssh::Error::Closed { .. } | machine_ssh::Error::CommandTimedOut { .. }) => {}
+            Err(error) => return Err(ssh(error)),
+        }
+        session.close().await;
+        let what = format!("machine {:?} to restart", machine.name);
+        wait::until(&what, self.settings.reach_limit, report, async || {
+            match self.connect(&machine.name, &ConnectOptions::default(), &Silent).await {
+                Ok(session) => match boot_id(&session).await {
+                    Ok(after) if after != before => Ok(Look::Found(())),
+                    Ok(_) => Ok(Look::NotYet("it has not gone down yet".into())),
+                    Err(error) => Ok(Look::NotYet(error.to_string())),
+                },
+                Err(Error::Ssh { source, .. }) if source.is_transient() => {
+                    Ok(Look::NotYet(source.to_string()))
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+}
+
+/// A word that changes with every start of the kernel, or of PID 1 where the kernel is somebody else's.
+async fn boot_id(session: &machine_ssh::Session) -> Result<Vec<u8>, machine_ssh::Error> {
+    let command =
+        "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1 2>/dev/null; cut -d' ' -f22 /proc/1/stat";
+    Ok(session.exec(command, "", &ExecLimits::of(REBOOT_LIMIT)).await?.stdout)
+}
+
+/// Restarts the host as root, by whatever way to root there is.
+const REBOOT: &str = "if [ \"$(id -u)\" = 0 ]; then shutdown -r now || reboot; else sudo -n shutdown -r now || sudo -n reboot; fi";
+/// How long the host may take to obey.
+const REBOOT_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);

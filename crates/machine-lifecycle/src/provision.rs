@@ -1,0 +1,320 @@
+//! Turning a host that was reached into one with an engine.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use machine_core::{Event, Machine, MachineName, Reporter, StepStatus};
+use machine_engine::Client;
+use machine_provision::{
+    EngineWish, HostFacts, InstallMethod as PlannedInstall, Outcome, Plan, Progress, RegistryCa, StepEvent,
+    probe, render, swarm,
+};
+use machine_ssh::{ExecLimits, Session, Stream};
+use machine_store::{MachineLock, Operation, Phase};
+use serde_json::{Map, Value, json};
+
+use crate::connection::TlsConfigs;
+use crate::power::line;
+use crate::recorder::Recorder;
+use crate::request::{Extras, InstallMethod};
+use crate::{Error, Lifecycle};
+
+/// Where the engine's certificates are on the host; the reference program records these paths.
+const REMOTE_DIR: &str = "/etc/docker";
+
+/// What is to be done with a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// All: host name, engine, certificates, options, registries, Swarm.
+    Everything,
+    /// New certificates only.
+    Certificates,
+}
+
+impl Lifecycle {
+    /// Sets up the engine again: certificates, options, registries. Changes nothing where all is as it should be. It
+    /// also completes a create that stopped after its host was made.
+    ///
+    /// # Errors
+    /// [`Error::NoSsh`] for a machine that is only a URL; else what reaching or provisioning says.
+    pub async fn provision(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        self.journaled(name, Operation::Provision, "provision", Work::Everything, report).await
+    }
+
+    /// Does work over SSH with the journal open, and waits for the engine afterwards.
+    pub(crate) async fn journaled(
+        &self,
+        name: &str,
+        operation: Operation,
+        what: &'static str,
+        work: Work,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        let (lock, mut machine) = self.lock_and_load(name)?;
+        self.require_ssh(&machine, what)?;
+        let mut recorder = Recorder::open(&self.store, &lock, report)?;
+        recorder.begin(operation, Phase::Certificates);
+        let done = async {
+            self.ensure_certificates(recorder.key_algorithm(), report)?;
+            recorder.enter(Phase::Reach);
+            recorder.save()?;
+            line(report, "Waiting for SSH to be available...");
+            let session = self.reach(&machine, &mut recorder, report).await?;
+            self.provision_over(&session, &mut machine, &lock, &mut recorder, work, report).await?;
+            session.close().await;
+            recorder.enter(Phase::Ready);
+            self.wait_until_ready(&machine, report).await
+        }
+        .await;
+        match done {
+            Ok(()) => recorder.done(),
+            Err(error) => {
+                recorder.fail(&error.to_string(), error.hint().as_deref());
+                Err(error)
+            }
+        }
+    }
+
+    /// Probes the host, plans, and sends the plan: two commands over one session.
+    pub(crate) async fn provision_over(
+        &self,
+        session: &Session,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        recorder: &mut Recorder<'_>,
+        work: Work,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        recorder.enter(Phase::Provision);
+        recorder.save()?;
+        line(report, "Detecting the provisioner...");
+        let facts = self.probe(session, machine, report).await?;
+        line(report, format!("Provisioning with {}...", facts.display_name()));
+        line(report, "Copying certs to the local machine directory...");
+        let anew = work == Work::Certificates;
+        let certificates = self.machine_certificates(machine, lock, recorder.key_algorithm(), anew)?;
+        self.keep_remote_paths(machine, lock)?;
+        let wish = self.wish(machine, certificates, &Extras::load(&recorder.journal.extra))?;
+        let planned = match work {
+            Work::Everything => machine_provision::plan(&facts, &wish),
+            Work::Certificates => machine_provision::certificates_plan(&facts, &wish),
+        };
+        let plan = planned.map_err(|source| Error::Plan { machine: machine.name.clone(), source })?;
+        line(report, "Copying certs to the remote machine...");
+        line(report, "Setting Docker configuration on the remote daemon...");
+        self.run(session, machine, &facts, &plan, report).await?;
+        if work == Work::Everything && machine.host_options.swarm_options.is_swarm {
+            line(report, "Configuring swarm...");
+            self.wait_until_ready(machine, report).await?;
+            self.start_swarm(machine, wish.port, report).await?;
+        }
+        Ok(())
+    }
+
+    /// What the host is.
+    pub(crate) async fn probe(
+        &self,
+        session: &Session,
+        machine: &Machine,
+        report: &dyn Reporter,
+    ) -> Result<HostFacts, Error> {
+        let ssh = |source| Error::Ssh { machine: machine.name.clone(), source };
+        let output =
+            session.exec(probe::COMMAND, probe::script(), &ExecLimits::of(PROBE_LIMIT)).await.map_err(ssh)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let facts = HostFacts::parse(&text)
+            .map_err(|source| Error::Probe { machine: machine.name.clone(), source })?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if let Some(skew) = facts.clock_skew_s(now).filter(|skew| skew.abs() > CLOCK_SKEW_S) {
+            let which = if skew > 0 { "ahead of" } else { "behind" };
+            report.report(Event::Warning(format!(
+                "the clock of {:?} is {} s {which} this computer's: certificates and package signatures may be \
+                 refused there until it is set (`timedatectl set-ntp true`)",
+                machine.name,
+                skew.unsigned_abs()
+            )));
+        }
+        Ok(facts)
+    }
+
+    /// Sends a plan and follows it.
+    pub(crate) async fn run(
+        &self,
+        session: &Session,
+        machine: &Machine,
+        facts: &HostFacts,
+        plan: &Plan,
+        report: &dyn Reporter,
+    ) -> Result<Outcome, Error> {
+        for warning in &plan.warnings {
+            report.report(Event::Warning(warning.clone()));
+        }
+        let script = render::script(plan);
+        let mut progress = Progress::new(&script);
+        let limits = ExecLimits::of(self.settings.provision_limit);
+        let output = session
+            .exec_streaming(
+                &script.command(facts),
+                script.text().expose().as_bytes().to_vec(),
+                &limits,
+                |_: Stream, text| {
+                    if let Some(event) = progress.line(text) {
+                        report_step(report, event);
+                    }
+                },
+            )
+            .await
+            .map_err(|source| Error::Ssh { machine: machine.name.clone(), source })?;
+        progress
+            .finish(Some(output.status.code()))
+            .map_err(|source| Error::Step { machine: machine.name.clone(), source: Box::new(source) })
+    }
+
+    /// Puts the paths on the host into the record, as the reference program does.
+    fn keep_remote_paths(&self, machine: &mut Machine, lock: &MachineLock) -> Result<(), Error> {
+        let before = machine.host_options.auth_options.clone();
+        let auth = &mut machine.host_options.auth_options;
+        auth.ca_cert_remote_path = format!("{REMOTE_DIR}/ca.pem");
+        auth.server_cert_remote_path = format!("{REMOTE_DIR}/server.pem");
+        auth.server_key_remote_path = format!("{REMOTE_DIR}/server-key.pem");
+        if *auth != before {
+            self.store.save(lock, machine)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wish(
+        &self,
+        machine: &Machine,
+        certificates: machine_provision::Certificates,
+        extras: &Extras,
+    ) -> Result<EngineWish, Error> {
+        let engine = machine.host_options.engine_options.clone();
+        let install = match extras.install {
+            InstallMethod::Url if engine.install_url.is_empty() => PlannedInstall::default(),
+            InstallMethod::Url => PlannedInstall::Url(engine.install_url.clone()),
+            InstallMethod::Distro => PlannedInstall::Distro,
+            InstallMethod::None => PlannedInstall::None,
+        };
+        let registry_cas = extras
+            .registry_cas
+            .iter()
+            .map(|ca| RegistryCa { registry: ca.registry.clone(), pem: ca.pem.clone() })
+            .collect();
+        Ok(EngineWish {
+            machine: MachineName::new(machine.name.as_str()).map_err(Error::BadName)?,
+            set_hostname: true,
+            port: self.engine_port(machine)?,
+            engine,
+            provider: machine.driver_name.clone(),
+            certificates,
+            install,
+            registry_cas,
+            proxies: self.settings.proxies.clone(),
+        })
+    }
+
+    fn engine_port(&self, machine: &Machine) -> Result<u16, Error> {
+        let url = self.known(machine)?.url;
+        Ok(url
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.trim_end_matches('/').parse().ok())
+            .unwrap_or(DEFAULT_PORT))
+    }
+
+    /// Starts the retired Swarm's containers, replacing those that are there.
+    async fn start_swarm(
+        &self,
+        machine: &Machine,
+        engine_port: u16,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        report.report(Event::Warning(
+            "standalone Swarm is retired; `docker swarm` is its successor and is part of the engine".into(),
+        ));
+        let known = self.known(machine)?;
+        let options = &machine.host_options;
+        let host = swarm::SwarmHost { ip: &known.ip, engine_port, certificates_dir: REMOTE_DIR };
+        let containers = swarm::containers(&options.swarm_options, &options.engine_options, &host)
+            .map_err(|error| Error::SwarmHost { machine: machine.name.clone(), source: error })?;
+        let tls = TlsConfigs::default().of(machine)?;
+        let client = Client::new(&known.url, Some(&tls), self.settings.dial_limit).map_err(Error::Version)?;
+        for container in containers {
+            start_container(&client, &container, report).await.map_err(|source| Error::Swarm {
+                machine: machine.name.clone(),
+                container: container.name.to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A machine without SSH can't be worked on: an error at once instead of a wait.
+    pub(crate) fn require_ssh(&self, machine: &Machine, what: &'static str) -> Result<(), Error> {
+        let driver = self.driver(&machine.driver_name)?;
+        if driver.spec().capabilities.ssh {
+            return Ok(());
+        }
+        Err(Error::NoSsh { machine: machine.name.clone(), driver: machine.driver_name.clone(), what })
+    }
+}
+
+/// A probe is some forty short commands.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+/// The engine's port where the URL names none.
+const DEFAULT_PORT: u16 = 2376;
+/// Certificates are made valid from five minutes before now on.
+const CLOCK_SKEW_S: i64 = 240;
+
+fn report_step(report: &dyn Reporter, event: StepEvent) {
+    let step = |name, status| Event::Step { name, status };
+    report.report(match event {
+        StepEvent::Started { name } => step(name, StepStatus::Started),
+        StepEvent::Changed { name } => step(name, StepStatus::Changed),
+        StepEvent::Unchanged { name } => step(name, StepStatus::Unchanged),
+        StepEvent::Failed { name } => step(name, StepStatus::Failed(String::new())),
+        StepEvent::Waiting { name, for_s, limit_s, last } => {
+            Event::Waiting { what: name, for_ms: for_s * 1000, limit_ms: limit_s * 1000, last }
+        }
+        StepEvent::Output(text) => Event::Debug(text),
+        _ => return,
+    });
+}
+
+async fn start_container(
+    client: &Client,
+    container: &swarm::SwarmContainer,
+    report: &dyn Reporter,
+) -> Result<(), machine_engine::EngineError> {
+    client.remove_container(container.name, true).await?;
+    let pulled = client.pull_image(&container.image, |progress| {
+        report.report(Event::Debug(format!("{}: {}", container.image, progress.status)));
+    });
+    // An image that is there already is good enough where the registry can't be reached: creating says so otherwise.
+    if let Err(error) = pulled.await {
+        report.report(Event::Warning(format!("{} could not be pulled: {error}", container.image)));
+    }
+    let id = client.create_container(container.name, &container_config(container)).await?;
+    client.start_container(&id).await
+}
+
+/// The body of `POST /containers/create` for a container of the Swarm.
+fn container_config(container: &swarm::SwarmContainer) -> Value {
+    let exposed: Map<String, Value> =
+        container.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    let published: Map<String, Value> = container
+        .published_ports
+        .iter()
+        .map(|port| (format!("{port}/tcp"), json!([{ "HostIp": "0.0.0.0", "HostPort": port.to_string() }])))
+        .collect();
+    json!({
+        "Image": container.image,
+        "Cmd": container.cmd,
+        "Env": container.env,
+        "ExposedPorts": exposed,
+        "HostConfig": {
+            "Binds": container.binds,
+            "PortBindings": published,
+            "RestartPolicy": { "Name": container.restart },
+        },
+    })
+}

@@ -1,0 +1,343 @@
+//! Reaching a host by SSH with its pinned key.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use machine_core::{Event, Machine, Reporter, SshEndpoint};
+use machine_ssh::{
+    AgentUse, Credentials, HostKeyOutcome, HostKeyPolicy, JumpHost, Options, PublicKey, RetryOptions,
+    Session, Target,
+};
+use machine_store::Journal;
+use serde_json::Value;
+
+use crate::recorder::Recorder;
+use crate::wait::waiting;
+use crate::{Error, Lifecycle};
+
+/// How long a fresh host may refuse our key: cloud-init puts it in place some time after the SSH server answers.
+const AUTH_GRACE: Duration = Duration::from_secs(30);
+/// Where the pins of jump hosts stand in the journal, by `user@host:port`.
+const JUMP_KEYS: &str = "jumpHostKeys";
+
+/// How to connect to a machine for a user's own command.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// Take whatever host key is shown and pin it: the user knows why it changed.
+    pub accept_new_host_key: bool,
+    /// Log in as somebody else than the driver says.
+    pub user: Option<String>,
+}
+
+/// What the system's `ssh`, `scp`, `rsync` and `sshfs` need in order to check the same pins.
+#[derive(Clone, Debug)]
+pub struct SystemSsh {
+    /// The account.
+    pub target: Target,
+    /// The machine's private key; `None` for the user's own keys.
+    pub key: Option<PathBuf>,
+    /// The pinned host keys.
+    pub pins: Vec<PublicKey>,
+    /// Jump hosts, nearest first, with their pins.
+    pub jumps: Vec<(Target, Vec<PublicKey>)>,
+    /// Where the text of known_hosts may be written: in the machine's folder.
+    pub known_hosts: PathBuf,
+}
+
+impl Lifecycle {
+    /// Connects to a machine. On first contact its key is pinned and its fingerprint told.
+    ///
+    /// # Errors
+    /// [`Error::NoSsh`], [`Error::NoAddress`], or [`Error::Ssh`]: among them a host key that changed.
+    pub async fn connect(
+        &self,
+        name: &str,
+        options: &ConnectOptions,
+        report: &dyn Reporter,
+    ) -> Result<Session, Error> {
+        let machine = self.store.load(name)?;
+        self.require_ssh(&machine, "ssh")?;
+        let journal = self.store.load_journal(name)?.unwrap_or_default();
+        let endpoint = self.endpoint(&machine)?;
+        let route = self.route(&endpoint, options, &journal)?;
+        let ssh = |source| Error::Ssh { machine: machine.name.clone(), source };
+        let session = Session::connect(&route.target, &route.credentials, &route.policy, &route.options)
+            .await
+            .map_err(ssh)?;
+        warn_of_keys(&session, report);
+        let mut pinned = journal;
+        if pin(&session, &mut pinned, report) {
+            self.keep_pins(name, &pinned, report);
+        }
+        Ok(session)
+    }
+
+    /// What the system's programs need to reach a machine. Connects once where nothing is pinned yet.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::connect`].
+    pub async fn system_ssh(
+        &self,
+        name: &str,
+        options: &ConnectOptions,
+        report: &dyn Reporter,
+    ) -> Result<SystemSsh, Error> {
+        let machine = self.store.load(name)?;
+        self.require_ssh(&machine, "ssh")?;
+        let mut journal = self.store.load_journal(name)?.unwrap_or_default();
+        if journal.host_keys.is_empty() || options.accept_new_host_key {
+            self.connect(name, options, report).await?.close().await;
+            journal = self.store.load_journal(name)?.unwrap_or_default();
+        }
+        let endpoint = self.endpoint(&machine)?;
+        let route = self.route(&endpoint, options, &journal)?;
+        let jumps =
+            route.options.jumps.iter().map(|jump| (jump.target.clone(), jump.host_keys.pins().to_vec()));
+        Ok(SystemSsh {
+            target: route.target,
+            key: endpoint.key,
+            pins: route.policy.pins().to_vec(),
+            jumps: jumps.collect(),
+            known_hosts: self.store.machine_dir(name).join("known_hosts"),
+        })
+    }
+
+    /// Waits for a machine's SSH server and connects, with the journal at hand to pin its key.
+    pub(crate) async fn reach(
+        &self,
+        machine: &Machine,
+        recorder: &mut Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<Session, Error> {
+        let endpoint = self.endpoint(machine)?;
+        let route = self.route(&endpoint, &ConnectOptions::default(), &recorder.journal)?;
+        let what = format!("ssh on {}", route.target.address());
+        let retry = RetryOptions { limit: self.settings.reach_limit, auth_grace: self.auth_grace(machine) };
+        let session = Session::connect_with_retry(
+            &route.target,
+            &route.credentials,
+            &route.policy,
+            &route.options,
+            &retry,
+            |wait| report.report(waiting(&what, wait.waited, wait.limit, &wait.last.to_string())),
+        )
+        .await
+        .map_err(|source| Error::Ssh { machine: machine.name.clone(), source })?;
+        warn_of_keys(&session, report);
+        if pin(&session, &mut recorder.journal, report) {
+            recorder.save()?;
+        }
+        Ok(session)
+    }
+
+    /// A host that cloud-init sets up may not know our key yet; a server that somebody already has does or never will.
+    fn auth_grace(&self, machine: &Machine) -> Duration {
+        let fresh =
+            self.driver(&machine.driver_name).is_ok_and(|driver| driver.spec().capabilities.user_data);
+        if fresh { AUTH_GRACE } else { Duration::ZERO }
+    }
+
+    fn endpoint(&self, machine: &Machine) -> Result<SshEndpoint, Error> {
+        self.known(machine)?.ssh.ok_or_else(|| Error::NoAddress { machine: machine.name.clone() })
+    }
+
+    fn route(
+        &self,
+        endpoint: &SshEndpoint,
+        options: &ConnectOptions,
+        journal: &Journal,
+    ) -> Result<Route, Error> {
+        let user = options.user.as_ref().unwrap_or(&endpoint.user);
+        let pins = read_pins(&journal.host_keys)?;
+        let policy = if options.accept_new_host_key {
+            HostKeyPolicy::AcceptNew(pins)
+        } else {
+            HostKeyPolicy::AcceptFirst(pins)
+        };
+        let jump_pins = jump_pins(journal);
+        let jumps = journal
+            .jump_hosts
+            .iter()
+            .map(|jump| self.jump_host(jump, &jump_pins))
+            .collect::<Result<_, _>>()?;
+        Ok(Route {
+            target: Target::new(endpoint.host.as_str(), endpoint.port, user.as_str()),
+            credentials: self.credentials(endpoint),
+            policy,
+            options: Options { jumps, ..Options::default() },
+        })
+    }
+
+    fn credentials(&self, endpoint: &SshEndpoint) -> Credentials {
+        match &endpoint.key {
+            Some(key) => Credentials::key_file(key),
+            None => self.own_keys(),
+        }
+    }
+
+    /// The agent's and the user's default keys.
+    fn own_keys(&self) -> Credentials {
+        Credentials {
+            key_files: Vec::new(),
+            agent: AgentUse::Environment,
+            default_keys: self.settings.ssh_dir.clone(),
+            passphrase: None,
+        }
+    }
+
+    fn jump_host(&self, jump: &str, pins: &BTreeMap<String, Vec<String>>) -> Result<JumpHost, Error> {
+        let Jump { user, host, port } = parse_jump(jump)?;
+        let target = Target::new(host, port, user.unwrap_or_else(|| self.settings.user.clone()));
+        let known = read_pins(pins.get(&target.to_string()).map_or(&[], Vec::as_slice))?;
+        Ok(JumpHost { target, credentials: self.own_keys(), host_keys: HostKeyPolicy::AcceptFirst(known) })
+    }
+
+    /// Keeps new pins. Somebody else may be at work on the machine: then they are pinned at the next contact, which is
+    /// told, because until then a changed key would not be noticed.
+    fn keep_pins(&self, name: &str, pinned: &Journal, report: &dyn Reporter) {
+        let kept = self.store.lock_machine(name, Duration::from_secs(2)).and_then(|lock| {
+            let mut journal = self.store.load_journal(name)?.unwrap_or_default();
+            journal.host_keys.clone_from(&pinned.host_keys);
+            if let Some(keys) = pinned.extra.get(JUMP_KEYS) {
+                journal.extra.insert(JUMP_KEYS.to_owned(), keys.clone());
+            }
+            self.store.save_journal(&lock, &journal)
+        });
+        if let Err(error) = kept {
+            report.report(Event::Warning(format!("the host key of {name:?} could not be pinned: {error}")));
+        }
+    }
+}
+
+/// Everything that a connection needs.
+struct Route {
+    target: Target,
+    credentials: Credentials,
+    policy: HostKeyPolicy,
+    options: Options,
+}
+
+/// A jump host as the user wrote it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Jump {
+    user: Option<String>,
+    host: String,
+    port: u16,
+}
+
+/// Reads `[user@]host[:port]`; an IPv6 address stands in brackets.
+pub(crate) fn parse_jump(text: &str) -> Result<Jump, Error> {
+    let bad = |why| Error::BadJump { value: text.to_owned(), why };
+    let (user, rest) = match text.rsplit_once('@') {
+        Some(("", _)) => return Err(bad("the user is empty")),
+        Some((user, rest)) => (Some(user.to_owned()), rest),
+        None => (None, text),
+    };
+    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => {
+            (host, Some(port.strip_prefix(':').ok_or_else(|| bad("a port follows a colon"))?))
+        }
+        None => match rest.split_once(':') {
+            Some((_, more)) if more.contains(':') => return Err(bad("an IPv6 address stands in brackets")),
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    if host.is_empty()
+        || host.starts_with('-')
+        || host.contains(|c: char| c.is_whitespace() || c.is_control())
+    {
+        return Err(bad("that is no host"));
+    }
+    let port = match port {
+        None => 22,
+        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| bad("that is no port"))?,
+    };
+    Ok(Jump { user, host: host.to_owned(), port })
+}
+
+fn read_pins(lines: &[String]) -> Result<Vec<PublicKey>, Error> {
+    lines
+        .iter()
+        .map(|line| PublicKey::parse(line).map_err(|source| Error::BadPin { line: line.clone(), source }))
+        .collect()
+}
+
+fn jump_pins(journal: &Journal) -> BTreeMap<String, Vec<String>> {
+    journal.extra.get(JUMP_KEYS).and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default()
+}
+
+/// Notes the keys that were seen for the first time or anew; tells their fingerprints. True where there is something
+/// to keep.
+fn pin(session: &Session, journal: &mut Journal, report: &dyn Reporter) -> bool {
+    let mut fresh = false;
+    if told(session, report) {
+        journal.host_keys = vec![session.host_key().to_line()];
+        fresh = true;
+    }
+    let mut pins = jump_pins(journal);
+    for hop in session.via().iter().filter(|hop| told(hop, report)) {
+        pins.insert(hop.target().to_string(), vec![hop.host_key().to_line()]);
+        fresh = true;
+    }
+    if !pins.is_empty() {
+        let value = pins.into_iter().map(|(hop, keys)| (hop, Value::from(keys))).collect();
+        journal.extra.insert(JUMP_KEYS.to_owned(), Value::Object(value));
+    }
+    fresh
+}
+
+fn told(session: &Session, report: &dyn Reporter) -> bool {
+    let address = session.target().address();
+    let key = session.host_key();
+    let text = match session.host_key_outcome() {
+        HostKeyOutcome::Matched => return false,
+        HostKeyOutcome::FirstContact => {
+            format!(
+                "first contact with {address}: its host key is {} {}; it is pinned from now on",
+                key.algorithm(),
+                key.fingerprint()
+            )
+        }
+        HostKeyOutcome::Replaced => {
+            format!(
+                "the new host key of {address} is {} {}; it replaces the pinned one",
+                key.algorithm(),
+                key.fingerprint()
+            )
+        }
+    };
+    report.report(Event::Notice(text));
+    true
+}
+
+fn warn_of_keys(session: &Session, report: &dyn Reporter) {
+    for warning in session.warnings() {
+        report.report(Event::Warning(warning.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jump_hosts() {
+        let jump = |user: Option<&str>, host: &str, port| Jump {
+            user: user.map(Into::into),
+            host: host.into(),
+            port,
+        };
+        assert_eq!(parse_jump("bastion").unwrap(), jump(None, "bastion", 22));
+        assert_eq!(parse_jump("me@bastion:2222").unwrap(), jump(Some("me"), "bastion", 2222));
+        assert_eq!(parse_jump("me@[2001:db8::1]:22").unwrap(), jump(Some("me"), "2001:db8::1", 22));
+        assert_eq!(parse_jump("[2001:db8::1]").unwrap(), jump(None, "2001:db8::1", 22));
+        for bad in
+            ["", "@host", "me@", "host:0", "host:ssh", "2001:db8::1", "-oProxyCommand=x", "a b", "[::1]22"]
+        {
+            assert!(matches!(parse_jump(bad), Err(Error::BadJump { .. })), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Removing a machine: the host first, then the record.
+
+use machine_core::{ErrorKind, Reporter};
+use machine_store::{Operation, Phase, StoreError};
+
+use crate::recorder::Recorder;
+use crate::{Error, Host, Lifecycle};
+
+/// How a removal went.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// What could not be removed, where it was forced: the record is gone all the same.
+    pub problems: Vec<Error>,
+}
+
+impl Lifecycle {
+    /// Removes the host and then its record. With `force` the record is cleared even where the host can't be removed
+    /// or the record can't be read; what went wrong is in the answer.
+    ///
+    /// # Errors
+    /// Without `force`: whatever stood in the way; the record is kept, so that it can be tried again. With `force`:
+    /// only where the record itself can't be removed.
+    pub async fn remove(&self, name: &str, force: bool, report: &dyn Reporter) -> Result<Removed, Error> {
+        // A folder that a careless hand put there may have a name that no machine can have: it can be removed too,
+        // but there is no host behind it.
+        let machine_name = self.name(name)?;
+        if !self.store.exists(name) {
+            return Err(StoreError::NoSuchMachine { name: name.to_owned() }.into());
+        }
+        let lock = self.store.lock_machine(name, self.settings.lock_limit)?;
+        let mut problems = Vec::new();
+        let removed = match self.store.load(name) {
+            Ok(machine) => {
+                let host = Host::new(&self.store, &machine_name, report);
+                let mut recorder = Recorder::open(&self.store, &lock, report)?;
+                recorder.begin(Operation::Remove, Phase::Host);
+                // The journal is a help, not a condition: a full disk must not stand in the way of a removal.
+                if let Err(error) = recorder.save() {
+                    problems.push(error);
+                }
+                match self.driver(&machine.driver_name) {
+                    Ok(driver) => match driver.remove(&host.cx(), &machine.driver).await {
+                        Ok(()) => Ok(()),
+                        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                        Err(error) => {
+                            recorder.fail(&error.to_string(), error.hint());
+                            Err(Error::driver(name, error))
+                        }
+                    },
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error.into()),
+        };
+        match removed {
+            Ok(()) => {}
+            Err(error) if force => problems.push(error),
+            Err(error) => return Err(error),
+        }
+        self.store.remove(&lock)?;
+        Ok(Removed { problems: if force { problems } else { Vec::new() } })
+    }
+}
