@@ -4,6 +4,7 @@
 //! In: a wish for a host or a fault. Out: the real thing, gone again when the value is dropped.
 //! Nothing here is part of the product; other rooms name this one under `dev-dependencies` only.
 
+pub mod conformance;
 pub mod lab;
 pub mod proxy;
 pub mod skip;
