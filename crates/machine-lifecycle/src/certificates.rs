@@ -231,7 +231,7 @@ fn server_fits(cert: &str, ca_pem: &str, names: &[String]) -> bool {
 
 fn failed(what: impl Into<String>) -> impl FnOnce(machine_tls::TlsError) -> Error {
     let what = what.into();
-    move |source| Error::Certificates { what, source }
+    move |source| Error::Certificates { what, source: Box::new(source) }
 }
 
 fn read(path: &Path) -> Result<String, Error> {

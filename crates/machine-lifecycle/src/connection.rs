@@ -98,7 +98,7 @@ impl Lifecycle {
 
 fn connection_error(machine: &Machine, url: &str, source: EngineError) -> Error {
     let host = url.split_once("://").map_or(url, |(_, rest)| rest).to_owned();
-    Error::Connection { machine: machine.name.clone(), host, source }
+    Error::Connection { machine: machine.name.clone(), host, source: Box::new(source) }
 }
 
 /// The URL of a Swarm master: the machine's address with the port of `--swarm-host`.
@@ -171,7 +171,7 @@ impl TlsConfigs {
         let config = TlsConfig::new(&Identity::new(ca, cert, key)).map_err(|source| Error::Connection {
             machine: machine.name.clone(),
             host: machine.name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         made.insert(files, config.clone());
         Ok(config)

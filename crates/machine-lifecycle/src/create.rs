@@ -31,7 +31,8 @@ impl Lifecycle {
         }
         let lock = self.store.reserve(&request.name, self.settings.lock_limit)?;
         let context = ConfigureContext { name: &request.name, store_path: self.store.root() };
-        let wish = driver.configure(&context, &request.flags).map_err(Error::Configure)?;
+        let wish =
+            driver.configure(&context, &request.flags).map_err(|error| Error::Configure(Box::new(error)))?;
         self.store.create_layout()?;
 
         let mut recorder = Recorder::fresh(&self.store, &lock, report);
@@ -40,7 +41,7 @@ impl Lifecycle {
         line(report, "Running pre-create checks...");
         recorder.enter(Phase::Check);
         let host = Host::new(&self.store, &request.name, report);
-        driver.precreate(&host.cx(), &wish).await.map_err(Error::Precreate)?;
+        driver.precreate(&host.cx(), &wish).await.map_err(|error| Error::Precreate(Box::new(error)))?;
 
         recorder.enter(Phase::Record);
         let machine = self.record(&request, &*driver, wish);
@@ -98,7 +99,10 @@ impl Lifecycle {
         let host = Host::new(&self.store, &self.name(lock.name())?, report);
         let wish = machine.driver.clone();
         let mut checkpoint = RecordCheckpoint { store: &self.store, lock, machine: &mut machine };
-        let made = driver.create(&host.cx(), wish, &mut checkpoint).await.map_err(Error::DriverCreate)?;
+        let made = driver
+            .create(&host.cx(), wish, &mut checkpoint)
+            .await
+            .map_err(|error| Error::DriverCreate(Box::new(error)))?;
         machine.driver = made;
         self.store.save(lock, &machine)?;
         if driver.spec().capabilities.ssh {

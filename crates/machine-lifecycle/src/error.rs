@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use machine_core::{DriverError, ErrorKind, InvalidName, State};
+use machine_core::{DriverError, ErrorKind, InvalidName, Machine, State};
 use machine_engine::EngineError;
 use machine_provision::{PlanError, ProbeError, ScriptError, swarm::BadSwarmHost};
 use machine_store::StoreError;
@@ -17,28 +17,28 @@ use crate::wait::TimedOut;
 #[non_exhaustive]
 pub enum Error {
     /// The record or its folder: missing, taken, torn, locked, not writable.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    #[error("{0}")]
+    Store(#[source] Box<StoreError>),
     /// There is no driver of this name.
     #[error("{0}")]
-    NoDriver(#[source] DriverError),
+    NoDriver(#[source] Box<DriverError>),
     /// The driver could not do it.
     #[error("{source}")]
     Driver {
         /// The machine.
         machine: String,
         /// The driver's error.
-        source: DriverError,
+        source: Box<DriverError>,
     },
     /// `create`: the name can't be.
     #[error("Error creating machine: {0}")]
     BadName(#[source] InvalidName),
     /// `create`: the driver's flags are incomplete or make no sense.
     #[error("Error setting machine configuration from flags provided: {0}")]
-    Configure(#[source] DriverError),
+    Configure(#[source] Box<DriverError>),
     /// `create`: a condition is not met. Exit code 3.
     #[error("Error with pre-create check: {:?}", .0.to_string())]
-    Precreate(#[source] DriverError),
+    Precreate(#[source] Box<DriverError>),
     /// `create`: the value of `--swarm-discovery` is no URL.
     #[error("Error parsing swarm discovery: Swarm Discovery URL was in the wrong format: {0}")]
     SwarmDiscovery(String),
@@ -73,14 +73,14 @@ pub enum Error {
     },
     /// The driver failed to make the host.
     #[error("Error in driver during machine creation: {0}")]
-    DriverCreate(#[source] DriverError),
+    DriverCreate(#[source] Box<DriverError>),
     /// The CA or a certificate can't be used or made.
     #[error("Error generating certificates: {what}: {source}")]
     Certificates {
         /// Which file, or what for.
         what: String,
         /// Why.
-        source: TlsError,
+        source: Box<TlsError>,
     },
     /// A certificate's file can't be read.
     #[error("Error reading {}: {source}", path.display())]
@@ -128,7 +128,7 @@ pub enum Error {
         /// The machine.
         machine: String,
         /// What happened.
-        source: machine_ssh::Error,
+        source: Box<machine_ssh::Error>,
     },
     /// The host did not restart itself.
     #[error("machine {machine:?} does not restart: {}", said.trim())]
@@ -174,7 +174,7 @@ pub enum Error {
         /// `address:port`.
         host: String,
         /// Why.
-        source: EngineError,
+        source: Box<EngineError>,
     },
     /// `--swarm`: the machine's engine answers, its Swarm does not.
     #[error("Connection to Swarm cannot be checked but the certs are valid. Maybe swarm is not started")]
@@ -184,14 +184,14 @@ pub enum Error {
     NotSwarmMaster(String),
     /// The engine could not be asked for its version.
     #[error("Unable to query docker version: {}", .0.query_text())]
-    Version(#[source] EngineError),
+    Version(#[source] Box<EngineError>),
     /// A pinned host key in the journal can't be read.
     #[error("the pinned host key {line:?} can't be read: {source}")]
     BadPin {
         /// The line.
         line: String,
         /// Why.
-        source: machine_ssh::Error,
+        source: Box<machine_ssh::Error>,
     },
     /// The value of `--swarm-host` can't be used.
     #[error("Error running provisioning: machine {machine:?}: {source}")]
@@ -209,7 +209,7 @@ pub enum Error {
         /// The container.
         container: String,
         /// Why.
-        source: EngineError,
+        source: Box<EngineError>,
     },
     /// A wait came to its limit.
     #[error("{0}")]
@@ -227,7 +227,11 @@ pub enum Kind {
 
 impl Error {
     pub(crate) fn driver(machine: &str, source: DriverError) -> Self {
-        Self::Driver { machine: machine.to_owned(), source }
+        Self::Driver { machine: machine.to_owned(), source: Box::new(source) }
+    }
+
+    pub(crate) fn ssh(machine: &Machine, source: machine_ssh::Error) -> Self {
+        Self::Ssh { machine: machine.name.clone(), source: Box::new(source) }
     }
 
     /// The exit code: 3 for a failed pre-create check, else 1.
@@ -249,7 +253,11 @@ impl Error {
             | Self::AlreadyInState { .. }
             | Self::NoSsh { .. }
             | Self::NotSwarmMaster(_) => Kind::User,
-            Self::Store(StoreError::NoSuchMachine { .. } | StoreError::AlreadyExists { .. }) => Kind::User,
+            Self::Store(error)
+                if matches!(**error, StoreError::NoSuchMachine { .. } | StoreError::AlreadyExists { .. }) =>
+            {
+                Kind::User
+            }
             Self::Driver { source, .. } | Self::DriverCreate(source)
                 if source.kind() == ErrorKind::Config =>
             {
@@ -324,5 +332,11 @@ impl Left {
                  rm -f {machine}` clears the record whatever happens."
             ),
         }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
     }
 }

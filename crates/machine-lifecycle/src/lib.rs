@@ -70,13 +70,13 @@ impl Lifecycle {
     }
 
     fn driver(&self, name: &str) -> Result<Arc<dyn Driver>, Error> {
-        self.drivers.driver(name).map_err(Error::NoDriver)
+        self.drivers.driver(name).map_err(|error| Error::NoDriver(Box::new(error)))
     }
 
     fn name(&self, name: &str) -> Result<MachineName, Error> {
         // A name that can't be is, to the user, one that does not exist.
         MachineName::new(name)
-            .map_err(|_| Error::Store(machine_store::StoreError::NoSuchMachine { name: name.to_owned() }))
+            .map_err(|_| machine_store::StoreError::NoSuchMachine { name: name.to_owned() }.into())
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::stream::FuturesOrdered;
 use machine_core::{
     EngineOptions, ErrorKind, Machine, MachineName, PowerSupport, Silent, State, SwarmOptions,
 };
-use machine_engine::Client;
+use machine_engine::{Client, EngineError};
 use tokio::sync::Semaphore;
 
 use crate::connection::TlsConfigs;
@@ -185,8 +185,8 @@ impl Lifecycle {
         }
         let asked = async {
             let tls = tls.of(machine)?;
-            let client = Client::new(url, Some(&tls), limit).map_err(Error::Version)?;
-            Ok(client.version().await.map_err(Error::Version)?.version)
+            let client = Client::new(url, Some(&tls), limit).map_err(version_error)?;
+            Ok(client.version().await.map_err(version_error)?.version)
         };
         Some(asked.await)
     }
@@ -201,7 +201,11 @@ impl Lifecycle {
             return Err(Error::NoAddress { machine: machine.name.clone() });
         }
         let tls = TlsConfigs::default().of(machine)?;
-        let client = Client::new(&url, Some(&tls), self.settings.dial_limit).map_err(Error::Version)?;
-        Ok(client.version().await.map_err(Error::Version)?.version)
+        let client = Client::new(&url, Some(&tls), self.settings.dial_limit).map_err(version_error)?;
+        Ok(client.version().await.map_err(version_error)?.version)
     }
+}
+
+fn version_error(error: EngineError) -> Error {
+    Error::Version(Box::new(error))
 }

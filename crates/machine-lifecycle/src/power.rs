@@ -193,7 +193,7 @@ impl Lifecycle {
     ) -> Result<(), Error> {
         let mut recorder = Recorder::open(&self.store, lock, report)?;
         let session = self.reach(machine, &mut recorder, report).await?;
-        let ssh = |source| Error::Ssh { machine: machine.name.clone(), source };
+        let ssh = |source| Error::ssh(machine, source);
         let before = boot_id(&session).await.map_err(ssh)?;
         // The connection may end before the command does: that is what was asked for.
         match session.exec(REBOOT, "", &ExecLimits::of(REBOOT_LIMIT)).await {

@@ -117,7 +117,7 @@ impl Lifecycle {
         machine: &Machine,
         report: &dyn Reporter,
     ) -> Result<HostFacts, Error> {
-        let ssh = |source| Error::Ssh { machine: machine.name.clone(), source };
+        let ssh = |source| Error::ssh(machine, source);
         let output =
             session.exec(probe::COMMAND, probe::script(), &ExecLimits::of(PROBE_LIMIT)).await.map_err(ssh)?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -163,7 +163,7 @@ impl Lifecycle {
                 },
             )
             .await
-            .map_err(|source| Error::Ssh { machine: machine.name.clone(), source })?;
+            .map_err(|source| Error::ssh(machine, source))?;
         progress
             .finish(Some(output.status.code()))
             .map_err(|source| Error::Step { machine: machine.name.clone(), source: Box::new(source) })
@@ -237,12 +237,13 @@ impl Lifecycle {
         let containers = swarm::containers(&options.swarm_options, &options.engine_options, &host)
             .map_err(|error| Error::SwarmHost { machine: machine.name.clone(), source: error })?;
         let tls = TlsConfigs::default().of(machine)?;
-        let client = Client::new(&known.url, Some(&tls), self.settings.dial_limit).map_err(Error::Version)?;
+        let client = Client::new(&known.url, Some(&tls), self.settings.dial_limit)
+            .map_err(|error| Error::Version(Box::new(error)))?;
         for container in containers {
             start_container(&client, &container, report).await.map_err(|source| Error::Swarm {
                 machine: machine.name.clone(),
                 container: container.name.to_owned(),
-                source,
+                source: Box::new(source),
             })?;
         }
         Ok(())

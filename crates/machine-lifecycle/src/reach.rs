@@ -61,7 +61,7 @@ impl Lifecycle {
         let journal = self.store.load_journal(name)?.unwrap_or_default();
         let endpoint = self.endpoint(&machine)?;
         let route = self.route(&endpoint, options, &journal)?;
-        let ssh = |source| Error::Ssh { machine: machine.name.clone(), source };
+        let ssh = |source| Error::ssh(&machine, source);
         let session = Session::connect(&route.target, &route.credentials, &route.policy, &route.options)
             .await
             .map_err(ssh)?;
@@ -123,7 +123,7 @@ impl Lifecycle {
             |wait| report.report(waiting(&what, wait.waited, wait.limit, &wait.last.to_string())),
         )
         .await
-        .map_err(|source| Error::Ssh { machine: machine.name.clone(), source })?;
+        .map_err(|source| Error::ssh(machine, source))?;
         warn_of_keys(&session, report);
         if pin(&session, &mut recorder.journal, report) {
             recorder.save()?;
@@ -261,7 +261,10 @@ pub(crate) fn parse_jump(text: &str) -> Result<Jump, Error> {
 fn read_pins(lines: &[String]) -> Result<Vec<PublicKey>, Error> {
     lines
         .iter()
-        .map(|line| PublicKey::parse(line).map_err(|source| Error::BadPin { line: line.clone(), source }))
+        .map(|line| {
+            PublicKey::parse(line)
+                .map_err(|source| Error::BadPin { line: line.clone(), source: Box::new(source) })
+        })
         .collect()
 }
 
