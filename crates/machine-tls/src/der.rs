@@ -78,7 +78,8 @@ mod tests {
         fn what_is_put_together_comes_apart(parts in proptest::collection::vec(0_usize..70_000, 0..4)) {
             let parts: Vec<_> = parts.iter().map(|len| element(OCTET_STRING, &[&vec![7; *len]])).collect();
             let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            prop_assert_eq!(elements(&element(SEQUENCE, &slices)), Some(slices));
+            let whole = element(SEQUENCE, &slices);
+            prop_assert_eq!(elements(&whole), Some(slices));
         }
 
         #[test]
