@@ -272,6 +272,7 @@ pub(crate) fn exit_status(message: ChannelMsg) -> Option<ExitStatus> {
 
 /// A command's channel. Dropped before its end, it sends `SIGTERM` and closes the channel.
 pub(crate) struct Running {
+    signal: bool,
     reader: Option<ChannelReadHalf>,
     writer: Option<std::sync::Arc<ChannelWriteHalf<Msg>>>,
     slot: Option<Slot>,
@@ -280,7 +281,18 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn new(channel: Channel<Msg>, slot: Slot) -> Self {
         let (reader, writer) = channel.split();
-        Self { reader: Some(reader), writer: Some(std::sync::Arc::new(writer)), slot: Some(slot) }
+        Self {
+            signal: true,
+            reader: Some(reader),
+            writer: Some(std::sync::Arc::new(writer)),
+            slot: Some(slot),
+        }
+    }
+
+    /// For what ends by itself when the channel is closed.
+    pub(crate) fn without_signal(mut self) -> Self {
+        self.signal = false;
+        self
     }
 
     /// The two halves. To be called once.
@@ -301,10 +313,12 @@ impl Drop for Running {
         let (Some(writer), Ok(runtime)) = (self.writer.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let slot = self.slot.take();
+        let (slot, signal) = (self.slot.take(), self.signal);
         runtime.spawn(async move {
-            // Of no use if the connection is gone, and then not needed.
-            let _ = writer.signal(Sig::TERM).await;
+            // Neither is of use if the connection is gone, and then not needed.
+            if signal {
+                let _ = writer.signal(Sig::TERM).await;
+            }
             let _ = writer.close().await;
             drop(slot);
         });

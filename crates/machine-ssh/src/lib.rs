@@ -8,6 +8,7 @@
 
 mod auth;
 mod connect;
+mod copy;
 mod credentials;
 mod error;
 mod exec;
@@ -17,6 +18,7 @@ pub mod keys;
 mod quote;
 mod retry;
 mod session;
+mod sftp;
 mod shell;
 pub mod system;
 mod target;
@@ -24,6 +26,7 @@ mod terminal;
 mod transport;
 
 pub use connect::{JumpHost, Options};
+pub use copy::{CopyOptions, CopyProgress, Endpoint, copy_between};
 pub use credentials::{AgentUse, Credentials, KeySource, KeyWarning, OfferedKey, Passphrase};
 pub use error::{AuthFailure, Error, KeyFileProblem, Result};
 pub use exec::{ExecLimits, ExitStatus, Output, Stream};
