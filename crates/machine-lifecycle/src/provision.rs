@@ -150,11 +150,11 @@ impl Lifecycle {
         }
         let script = render::script(plan);
         let mut progress = Progress::new(&script);
-        let limits = ExecLimits::of(self.settings.provision_limit);
+        let limits = ExecLimits::of(Duration::from_secs(script.limit_s()) + SCRIPT_SLACK);
         let output = session
             .exec_streaming(
                 &script.command(facts),
-                script.text().expose().as_bytes().to_vec(),
+                script.text().as_bytes().to_vec(),
                 &limits,
                 |_: Stream, text| {
                     if let Some(event) = progress.line(text) {
@@ -261,6 +261,8 @@ impl Lifecycle {
 
 /// A probe is some forty short commands.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
+/// What a script may take beyond the limits of its steps: starting, and saying what it did.
+const SCRIPT_SLACK: Duration = Duration::from_secs(30);
 /// The engine's port where the URL names none.
 const DEFAULT_PORT: u16 = 2376;
 /// Certificates are made valid from five minutes before now on.

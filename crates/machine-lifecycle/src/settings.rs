@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use machine_core::Secret;
+
 /// Settings that hold for every machine in one run of the program.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -18,12 +20,10 @@ pub struct Settings {
     pub engine_limit: Duration,
     /// How long one connection to an engine may take.
     pub dial_limit: Duration,
-    /// How long the plan may take on the host, all steps together.
-    pub provision_limit: Duration,
     /// The user's `~/.ssh`, for default keys.
     pub ssh_dir: Option<PathBuf>,
     /// Proxy variables of this computer's environment that the engine should have too.
-    pub proxies: Vec<(String, String)>,
+    pub proxies: Vec<(String, Secret)>,
 }
 
 impl Settings {
@@ -37,7 +37,6 @@ impl Settings {
             reach_limit: Duration::from_secs(5 * 60),
             engine_limit: Duration::from_secs(90),
             dial_limit: Duration::from_secs(20),
-            provision_limit: Duration::from_secs(20 * 60),
             ssh_dir: None,
             proxies: Vec::new(),
         }
