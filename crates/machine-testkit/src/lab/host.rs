@@ -442,9 +442,10 @@ pub fn tear_down(record: &HostRecord) -> Result<(), LabError> {
         let _ = kill_process(pid, Signal::KILL);
     }
     groups.remove()?;
-    record.subnet().remove()?;
+    record.subnet().unplug()?;
     // Mounts lived in the host's own namespace and went with its last process.
-    run("rm", [OsStr::new("-rf"), record.dir().as_os_str()]).map(drop)
+    run("rm", [OsStr::new("-rf"), record.dir().as_os_str()])?;
+    record.subnet().release()
 }
 
 /// Is that process the one that boots this host, and not a later one of the same number?

@@ -206,7 +206,13 @@ impl Lab {
 /// `MACHINE_LAB_DIR`, or `target/lab` of the checkout that this crate was built from.
 fn state_dir() -> PathBuf {
     env::var_os("MACHINE_LAB_DIR").filter(|d| !d.is_empty()).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/lab").components().collect(),
+        || {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .ancestors()
+                .nth(2)
+                .unwrap_or(Path::new("/"))
+                .join("target/lab")
+        },
         PathBuf::from,
     )
 }

@@ -67,14 +67,21 @@ impl Subnet {
         run("ip", ["link", "set", &self.our_link(), if up { "up" } else { "down" }]).map(drop)
     }
 
-    /// Takes everything away; what is gone already is fine.
-    pub fn remove(self) -> Result<(), LabError> {
-        if Path::new("/sys/class/net").join(self.our_link()).exists() {
-            run("ip", ["link", "del", &self.our_link()])?;
-        }
+    /// Takes the namespace away, with the host's end in it.
+    pub fn unplug(self) -> Result<(), LabError> {
         if Path::new("/run/netns").join(self.namespace()).exists() {
             run("ip", ["netns", "del", &self.namespace()])?;
         }
         Ok(())
+    }
+
+    /// Gives the number back; from here on another host may have it. The kernel may have taken the link away
+    /// already, with its other end.
+    pub fn release(self) -> Result<(), LabError> {
+        let link = Path::new("/sys/class/net").join(self.our_link());
+        match run("ip", ["link", "del", &self.our_link()]) {
+            Err(e) if link.exists() => Err(e),
+            _ => Ok(()),
+        }
     }
 }
