@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use machine_core::{Event, Machine, MachineName, Reporter, StepStatus};
+use machine_core::{EngineOptions, Event, Machine, MachineName, Reporter, Secret, StepStatus};
 use machine_engine::Client;
 use machine_provision::{
     EngineWish, HostFacts, InstallMethod as PlannedInstall, Outcome, Plan, Progress, RegistryCa, StepEvent,
@@ -153,7 +153,7 @@ impl Lifecycle {
         let limits = ExecLimits::of(Duration::from_secs(script.limit_s()) + SCRIPT_SLACK);
         let output = session
             .exec_streaming(
-                &script.command(facts),
+                script.command(facts),
                 script.text().as_bytes().to_vec(),
                 &limits,
                 |_: Stream, text| {
@@ -200,6 +200,7 @@ impl Lifecycle {
             .iter()
             .map(|ca| RegistryCa { registry: ca.registry.clone(), pem: ca.pem.clone() })
             .collect();
+        let proxies = proxies_of(&engine);
         Ok(EngineWish {
             machine: MachineName::new(machine.name.as_str()).map_err(Error::BadName)?,
             set_hostname: true,
@@ -209,7 +210,7 @@ impl Lifecycle {
             certificates,
             install,
             registry_cas,
-            proxies: self.settings.proxies.clone(),
+            proxies,
         })
     }
 
@@ -320,4 +321,15 @@ fn container_config(container: &swarm::SwarmContainer) -> Value {
             "RestartPolicy": { "Name": container.restart },
         },
     })
+}
+
+/// The proxy variables among `--engine-env`: what installs the engine needs them as well as the engine. Those of this
+/// computer are not passed on: a proxy here need not be one there.
+fn proxies_of(engine: &EngineOptions) -> Vec<(String, Secret)> {
+    const NAMES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+    let variables = engine.env.iter().flatten().filter_map(|line| line.split_once('='));
+    variables
+        .filter(|(name, _)| NAMES.contains(&name.to_ascii_lowercase().as_str()))
+        .map(|(name, value)| (name.to_owned(), Secret::new(value)))
+        .collect()
 }

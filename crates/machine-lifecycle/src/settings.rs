@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use machine_core::Secret;
-
 /// Settings that hold for every machine in one run of the program.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -22,8 +20,6 @@ pub struct Settings {
     pub dial_limit: Duration,
     /// The user's `~/.ssh`, for default keys.
     pub ssh_dir: Option<PathBuf>,
-    /// Proxy variables of this computer's environment that the engine should have too.
-    pub proxies: Vec<(String, Secret)>,
 }
 
 impl Settings {
@@ -38,7 +34,6 @@ impl Settings {
             engine_limit: Duration::from_secs(90),
             dial_limit: Duration::from_secs(20),
             ssh_dir: None,
-            proxies: Vec::new(),
         }
     }
 }
