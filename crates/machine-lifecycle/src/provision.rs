@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use machine_core::{EngineOptions, Event, Machine, MachineName, Reporter, Secret, StepStatus};
 use machine_engine::Client;
 use machine_provision::{
-    EngineWish, HostFacts, InstallMethod as PlannedInstall, Outcome, Plan, Progress, RegistryCa, StepEvent,
-    probe, render, swarm,
+    Action, EngineWish, HostFacts, InstallMethod as PlannedInstall, Outcome, Plan, Progress, RegistryCa,
+    StepEvent, probe, render, swarm,
 };
 use machine_ssh::{ExecLimits, Session, Stream};
 use machine_store::{MachineLock, Operation, Phase};
@@ -88,7 +88,8 @@ impl Lifecycle {
         recorder.save()?;
         line(report, "Detecting the provisioner...");
         let facts = self.probe(session, machine, report).await?;
-        line(report, format!("Provisioning with {}...", facts.display_name()));
+        report.report(Event::Debug(format!("the host is {}", facts.display_name())));
+        line(report, format!("Provisioning with {}...", provisioner_name(&facts)));
         line(report, "Copying certs to the local machine directory...");
         let anew = work == Work::Certificates;
         let certificates = self.machine_certificates(machine, lock, recorder.key_algorithm(), anew)?;
@@ -99,6 +100,9 @@ impl Lifecycle {
             Work::Certificates => machine_provision::certificates_plan(&facts, &wish),
         };
         let plan = planned.map_err(|source| Error::Plan { machine: machine.name.clone(), source })?;
+        if plan.steps.iter().any(|step| matches!(step.action, Action::InstallEngine(_))) {
+            line(report, "Installing Docker...");
+        }
         line(report, "Copying certs to the remote machine...");
         line(report, "Setting Docker configuration on the remote daemon...");
         self.run(session, machine, &facts, &plan, report).await?;
@@ -257,6 +261,17 @@ impl Lifecycle {
             return Ok(());
         }
         Err(Error::NoSsh { machine: machine.name.clone(), driver: machine.driver_name.clone(), what })
+    }
+}
+
+/// What the reference program calls the provisioner of a distribution; the distribution's id where it has none.
+fn provisioner_name(facts: &HostFacts) -> &str {
+    match facts.os.id.as_str() {
+        "ubuntu" => "ubuntu(systemd)",
+        "rhel" => "redhat",
+        "opensuse" | "sles" => "SUSE",
+        "" => "an unknown system",
+        id => id,
     }
 }
 
