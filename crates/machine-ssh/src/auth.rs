@@ -38,8 +38,14 @@ pub(crate) async fn authenticate(
     ring: &KeyRing,
     started: Instant,
 ) -> Result<()> {
-    let mut attempt =
-        Attempt { target, started, offered: Vec::new(), problems: ring.problems.clone(), accepts: None };
+    let mut attempt = Attempt {
+        target,
+        started,
+        offered: Vec::new(),
+        problems: ring.problems.clone(),
+        accepts: None,
+        only_key: ring.identities.len() == 1,
+    };
     let mut agent = attempt.open_agent(client, ring).await;
     if ring.identities.is_empty() {
         // Nothing to offer: ask what would have been welcome (and some hosts want nothing).
@@ -66,6 +72,7 @@ struct Attempt<'a> {
     offered: Vec<crate::OfferedKey>,
     problems: Vec<String>,
     accepts: Option<MethodSet>,
+    only_key: bool,
 }
 
 impl Attempt<'_> {
@@ -125,13 +132,15 @@ impl Attempt<'_> {
         }
         let supported = client.handle.best_supported_rsa_hash().await;
         Ok(match supported.map_err(|e| closed(client, self.target, "authenticating", self.started, &e))? {
-            Some(Some(hash)) => vec![Some(hash)],
+            // What the server lists is what it knows; OpenSSH before 9.7 lists more than its configuration lets it
+            // accept. With one key there are attempts to spare.
+            Some(Some(hash)) if !self.only_key => vec![Some(hash)],
             Some(None) => {
                 self.problems
                     .push("the server takes RSA keys only with SHA-1 signatures, which are not safe".into());
                 Vec::new()
             }
-            None => RSA_HASHES.into_iter().map(Some).collect(),
+            Some(Some(_)) | None => RSA_HASHES.into_iter().map(Some).collect(),
         })
     }
 
