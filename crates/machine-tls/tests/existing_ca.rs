@@ -50,7 +50,7 @@ fn works(openssl: &Openssl, ca: &str, key: &str) {
     let sans = ["localhost".to_owned()];
     let server = authority.issue_server(KeyAlgorithm::Rsa2048, "someone.dev", &sans).unwrap().certificate_pem;
     let client =
-        authority.issue_client(KeyAlgorithm::Rsa2048, "someone.<bootstrap>").unwrap().certificate_pem;
+        authority.issue_client(KeyAlgorithm::Ed25519, "someone.<bootstrap>").unwrap().certificate_pem;
     let renewed = authority.renew().unwrap();
     let new_ca = renewed.certificate_pem();
     assert!(have_same_key(ca, new_ca).unwrap());
