@@ -1,6 +1,6 @@
 //! A private dockerd: its own folders, sockets and ports, no bridge, no firewall rules.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ impl Dockerd {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let path = |name: &str| dir.path().join(name);
         let log = File::create(path("log")).unwrap();
+        // Not the computer's own.
+        fs::write(path("daemon.json"), "{}").unwrap();
         let child = Command::new(skip::find_program("dockerd").unwrap())
             .arg("--data-root")
             .arg(path("data"))
@@ -39,7 +41,7 @@ impl Dockerd {
             .arg("--pidfile")
             .arg(path("pid"))
             .arg("--config-file")
-            .arg(path("none.json"))
+            .arg(path("daemon.json"))
             .args(["--host", &format!("tcp://127.0.0.1:{port}")])
             .arg("--host")
             .arg(format!("unix://{}", path("sock").display()))
@@ -69,7 +71,7 @@ impl Dockerd {
     fn wait(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(60);
         while UnixStream::connect(self.socket()).is_err() {
-            let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             if let Some(status) = self.child.try_wait().unwrap() {
                 let log = log();
                 let last = log.lines().last().unwrap_or_default();
@@ -100,6 +102,9 @@ impl Dockerd {
 impl Drop for Dockerd {
     /// Asks it to end, so that its containerd ends too and its mounts are undone.
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let deadline = Instant::now() + Duration::from_secs(30);
         while matches!(self.child.try_wait(), Ok(None)) {

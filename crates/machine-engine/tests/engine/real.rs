@@ -63,7 +63,7 @@ fn the_client_of_docker_agrees(engine: &Dockerd, version: &str) {
 
 async fn containers(engine: &Dockerd, client: &Client) {
     let config = json!({"Image": "tiny:1", "Cmd": ["/sleep", "600"], "HostConfig": {"NetworkMode": "none"}});
-    let error = client.create_container("a", &config).await.unwrap_err();
+    let error = client.create_container("agent", &config).await.unwrap_err();
     assert!(matches!(error, EngineError::Http { status: 404, .. }), "{error:?}");
     assert!(error.to_string().contains("tiny:1"), "{error}");
     let error = client.pull_image("127.0.0.1:1/nosuch:1", |_| ()).await.unwrap_err();
@@ -72,20 +72,20 @@ async fn containers(engine: &Dockerd, client: &Client) {
         return;
     }
     import_image(engine);
-    let id = client.create_container("a", &config).await.unwrap();
-    let error = client.create_container("a", &config).await.unwrap_err();
+    let id = client.create_container("agent", &config).await.unwrap();
+    let error = client.create_container("agent", &config).await.unwrap_err();
     assert!(matches!(error, EngineError::Http { status: 409, .. }), "{error:?}");
-    assert!(!client.inspect_container("a").await.unwrap().unwrap().state.running);
+    assert!(!client.inspect_container("agent").await.unwrap().unwrap().state.running);
     client.start_container(&id).await.unwrap();
-    client.start_container("a").await.unwrap();
-    let container = client.inspect_container("a").await.unwrap().unwrap();
+    client.start_container("agent").await.unwrap();
+    let container = client.inspect_container("agent").await.unwrap().unwrap();
     assert!(container.state.running, "{container:?}");
-    assert_eq!((container.id.as_str(), container.name.as_str()), (id.as_str(), "/a"));
-    let error = client.remove_container("a", false).await.unwrap_err();
+    assert_eq!((container.id.as_str(), container.name.as_str()), (id.as_str(), "/agent"));
+    let error = client.remove_container("agent", false).await.unwrap_err();
     assert!(matches!(error, EngineError::Http { status: 409, .. }), "{error:?}");
-    client.remove_container("a", true).await.unwrap();
-    client.remove_container("a", true).await.unwrap();
-    assert_eq!(client.inspect_container("a").await.unwrap(), None);
+    client.remove_container("agent", true).await.unwrap();
+    client.remove_container("agent", true).await.unwrap();
+    assert_eq!(client.inspect_container("agent").await.unwrap(), None);
 }
 
 /// Makes an image of this computer's `sleep` with the libraries it needs: there is no registry here.
