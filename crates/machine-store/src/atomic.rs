@@ -1,8 +1,10 @@
 //! Files that are whole or not there, whatever happens while they are written.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use crate::{StoreError, platform};
 
@@ -34,35 +36,14 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
 /// # Errors
 /// [`StoreError::Io`]; the old file is then as it was, and nothing is left over.
 pub fn write_file(path: &Path, bytes: &[u8], mode: Mode) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
     write_unsynced(path, bytes, mode)?;
-    platform::sync_dir(folder).map_err(StoreError::io("sync", folder))
+    sync_parent(path)
 }
 
 /// [`write_file`] without the last step, for several files of one folder.
 pub(crate) fn write_unsynced(path: &Path, bytes: &[u8], mode: Mode) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // Made 0600 and removed when dropped.
-    let mut file =
-        tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map_err(|error| {
-            StoreError::Io { action: "open", path: path.to_owned(), source: without_path(error) }
-        })?;
-    platform::set_mode(file.as_file(), mode.bits()).map_err(StoreError::io("chmod", path))?;
-    file.write_all(bytes).map_err(StoreError::io("write", path))?;
-    file.as_file().sync_all().map_err(StoreError::io("write", path))?;
+    let file = temporary(path, bytes, mode)?;
     file.persist(path).map(drop).map_err(|error| StoreError::io("rename", path)(error.error))
-}
-
-/// `tempfile` wraps the system's error to add a path, which our own error has already.
-fn without_path(error: std::io::Error) -> std::io::Error {
-    let source = error.get_ref().and_then(std::error::Error::source);
-    match source
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .and_then(std::io::Error::raw_os_error)
-    {
-        Some(code) => std::io::Error::from_raw_os_error(code),
-        None => error,
-    }
 }
 
 /// Puts bytes into a file that must not exist yet; true when this call made it.
@@ -70,18 +51,35 @@ fn without_path(error: std::io::Error) -> std::io::Error {
 /// # Errors
 /// [`StoreError::Io`].
 pub(crate) fn write_new_file(path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map_err(|error| {
-            StoreError::Io { action: "open", path: path.to_owned(), source: without_path(error) }
-        })?;
-    file.write_all(bytes).map_err(StoreError::io("write", path))?;
-    file.as_file().sync_all().map_err(StoreError::io("write", path))?;
+    let file = temporary(path, bytes, Mode::Private)?;
     match file.persist_noclobber(path) {
-        Ok(_) => platform::sync_dir(folder).map_err(StoreError::io("sync", folder)).map(|()| true),
+        Ok(_) => sync_parent(path).map(|()| true),
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(StoreError::io("rename", path)(error.error)),
     }
+}
+
+/// A new file next to `path`, with these bytes on disk, removed when dropped.
+fn temporary(path: &Path, bytes: &[u8], mode: Mode) -> Result<NamedTempFile, StoreError> {
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .make_in(folder_of(path), |name| platform::private_file().write(true).create_new(true).open(name))
+        .map_err(StoreError::io("open", path))?;
+    // The file itself: the wrapper's errors name the temporary file, too.
+    let inner = file.as_file_mut();
+    platform::set_mode(inner, mode.bits()).map_err(StoreError::io("chmod", path))?;
+    inner.write_all(bytes).and_then(|()| inner.sync_all()).map_err(StoreError::io("write", path))?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes sure that a file or folder is on disk under its name.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    let folder = folder_of(path);
+    platform::sync_dir(folder).map_err(StoreError::io("sync", folder))
 }
 
 /// Removes what a crash left of half-written files. Only for a folder whose lock the caller holds.
@@ -99,15 +97,8 @@ pub(crate) fn sweep_temporary_files(folder: &Path) {
     }
 }
 
-/// Makes sure that a folder is on disk under its name.
-pub(crate) fn sync_parent(path: &Path) -> Result<(), StoreError> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    platform::sync_dir(parent).map_err(StoreError::io("sync", parent))
-}
-
 /// Reads a whole file as Go names the failure: `open PATH: …`.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
-    use std::io::Read;
     let mut file = File::open(path).map_err(StoreError::io("open", path))?;
     let mut bytes = Vec::with_capacity(4096);
     file.read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
