@@ -1,6 +1,15 @@
 //! Everything a developer or CI runs: `cargo xtask COMMAND`.
 
+mod bench;
+mod demo;
+mod dist;
+mod docs;
+mod fuzz;
 mod lab;
+mod setup;
+mod stages;
+mod test;
+mod workspace;
 
 use std::{error::Error, process::ExitCode};
 
@@ -9,29 +18,34 @@ use clap::{ArgMatches, Command};
 /// What every command answers: done, or why not.
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// A command of ours: how it is given, and what it does.
+type Task = (fn() -> Command, fn(&ArgMatches) -> Outcome);
+
+const TASKS: [Task; 8] = [
+    (setup::cli, setup::run),
+    (test::cli, test::run),
+    (demo::cli, demo::run),
+    (lab::cli, lab::run),
+    (docs::cli, docs::run),
+    (bench::cli, bench::run),
+    (bench::measure_cli, bench::measure),
+    (dist::cli, dist::run),
+];
+
 fn main() -> ExitCode {
-    let matches = cli().get_matches();
+    let program = Command::new("xtask")
+        .about("Everything a developer or CI runs")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(TASKS.map(|(cli, _)| cli()));
+    let matches = program.get_matches();
     let Some((name, given)) = matches.subcommand() else { return ExitCode::FAILURE };
-    match dispatch(name, given) {
+    let task = TASKS.iter().find(|(cli, _)| cli().get_name() == name);
+    match task.map_or_else(|| Err(format!("no command {name}").into()), |(_, run)| run(given)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("xtask {name}: {e}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn cli() -> Command {
-    Command::new("xtask")
-        .about("Everything a developer or CI runs")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(lab::cli())
-}
-
-fn dispatch(name: &str, given: &ArgMatches) -> Outcome {
-    match name {
-        "lab" => lab::run(given),
-        other => Err(format!("no command {other}").into()),
     }
 }
