@@ -1,2 +1,6 @@
-//! The docker-machine binary.
-fn main() {}
+//! The `docker-machine` binary.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    machine_cli::main()
+}

@@ -1,0 +1,132 @@
+//! Declarations as clap commands, of which help, completion, man pages and the reference are made.
+
+use clap::builder::StyledStr;
+use clap::{Arg, ArgAction};
+use machine_core::FlagKind;
+
+use super::declare::{Arguments, Command, Flag, Group};
+use super::globals::GLOBAL_FLAGS;
+
+/// The id of the words that are not flags.
+const WORDS: &str = "arg";
+
+const COMMAND_HELP: &str = "Usage: {usage}\n\n{about-with-newline}{before-help}{all-args}{after-help}";
+
+/// One command, with further flags (a driver's).
+pub fn single(command: &Command, more: &[Flag]) -> clap::Command {
+    let words = Arg::new(WORDS).num_args(0..).action(ArgAction::Append).hide(true).allow_hyphen_values(true);
+    clap::Command::new(command.name)
+        .about(command.about)
+        .override_usage(command.usage())
+        .before_help(command.description)
+        .after_help(examples(command))
+        .help_template(COMMAND_HELP)
+        .args_override_self(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .hide(command.group == Group::Hidden)
+        .args(command.flags.iter().chain(more).map(argument))
+        .arg(help_argument())
+        .arg(words)
+}
+
+/// The program with all its commands; `create` gets further flags.
+pub fn command_tree(commands: &[&'static Command], create_flags: &[Flag]) -> clap::Command {
+    let subcommands = commands
+        .iter()
+        .map(|command| single(command, if command.name == "create" { create_flags } else { &[] }));
+    clap::Command::new("docker-machine")
+        .about("Create and manage machines running Docker.")
+        .version(crate::version::VERSION)
+        .override_usage("docker-machine [OPTIONS] COMMAND [arg...]")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .args(GLOBAL_FLAGS.iter().map(argument))
+        .arg(help_argument())
+        .arg(
+            Arg::new("version")
+                .long("version")
+                .short('v')
+                .action(ArgAction::SetTrue)
+                .help("Print the version"),
+        )
+        .subcommands(subcommands)
+}
+
+/// The help text of a command.
+pub fn help_of(mut command: clap::Command) -> String {
+    command.render_long_help().to_string()
+}
+
+fn help_argument() -> Arg {
+    Arg::new("help").long("help").short('h').action(ArgAction::SetTrue).help("Show help")
+}
+
+fn argument(flag: &Flag) -> Arg {
+    let name = flag.spec.name.to_string();
+    let mut arg = Arg::new(name.clone()).long(name).help(help_text(flag));
+    if let Some(letter) = flag.short {
+        arg = arg.short(letter);
+    }
+    if !flag.heading.is_empty() {
+        arg = arg.help_heading(flag.heading);
+    }
+    let value_name = if flag.value_name.is_empty() { "VALUE" } else { flag.value_name };
+    match flag.spec.kind {
+        // A switch shows no value in help, but takes `=true` and `=false`.
+        FlagKind::Bool(_) => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("true|false")
+            .hide_possible_values(true),
+        FlagKind::Int(_) => arg
+            .action(ArgAction::Set)
+            .allow_hyphen_values(true)
+            .value_name(if flag.value_name.is_empty() { "N" } else { value_name }),
+        FlagKind::Str(_) => arg.action(ArgAction::Set).allow_hyphen_values(true).value_name(value_name),
+        FlagKind::List(_) => arg.action(ArgAction::Append).allow_hyphen_values(true).value_name(value_name),
+    }
+}
+
+/// Help with default, environment variable and the note that a flag may be repeated.
+pub fn help_text(flag: &Flag) -> StyledStr {
+    let spec = &flag.spec;
+    let mut text = spec.help.to_string();
+    let default = match &spec.kind {
+        FlagKind::Str(default) if !default.is_empty() => Some(default.to_string()),
+        FlagKind::Int(default) => Some(default.to_string()),
+        FlagKind::Bool(true) => Some("true".to_owned()),
+        _ => None,
+    };
+    if let Some(default) = default {
+        text.push_str(&format!(" (default: {default})"));
+    }
+    if matches!(spec.kind, FlagKind::List(_)) {
+        text.push_str(" (may be repeated)");
+    }
+    if !spec.env.is_empty() {
+        text.push_str(&format!(" [${}]", spec.env));
+    }
+    text.into()
+}
+
+fn examples(command: &Command) -> String {
+    if command.examples.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("Examples:\n");
+    for (line, what) in command.examples {
+        text.push_str(&format!("  # {what}\n  {line}\n"));
+    }
+    text
+}
+
+impl Arguments {
+    /// Whether the words are names of machines.
+    pub fn are_machines(self) -> bool {
+        matches!(self, Self::Machine | Self::Machines | Self::MachineThenRaw)
+    }
+}

@@ -1,0 +1,170 @@
+//! The flags of `create`: common ones, and those of a driver.
+
+use machine_core::{DriverSpec, FlagSpec};
+
+use crate::args::{Arguments, Command, Flag, GLOBAL_FLAGS, Group, argv};
+use crate::error::CliError;
+
+/// The driver where none is named, as in the reference program.
+pub const DEFAULT_DRIVER: &str = "virtualbox";
+
+const ENGINE: &str = "Engine";
+const CERTIFICATES: &str = "Certificates";
+const REACH: &str = "Reaching the host";
+const SWARM: &str = "Standalone Swarm (retired)";
+const FAILURE: &str = "When it fails";
+
+const DRIVER: Flag = Flag::text("driver", "MACHINE_DRIVER", DEFAULT_DRIVER, "Driver to create machine with.")
+    .short('d')
+    .value("DRIVER");
+
+/// The declaration.
+pub const COMMAND: Command = Command {
+    name: "create",
+    about: "Create a machine",
+    description: "Run 'docker-machine create --driver name --help' to include the create flags for that driver in the \
+                  help text.\n\n",
+    arguments: Arguments::NewMachine,
+    flags: &[
+        DRIVER,
+        super::super::JSON,
+        Flag::text(
+            "engine-install-url",
+            "MACHINE_DOCKER_INSTALL_URL",
+            "https://get.docker.com",
+            "Custom URL to use for engine installation",
+        )
+        .value("URL")
+        .under(ENGINE),
+        Flag::text(
+            "engine-install",
+            "",
+            "url",
+            "Where the engine comes from if the host has none: url, distro, none",
+        )
+        .value("HOW")
+        .under(ENGINE)
+        .added(),
+        Flag::list(
+            "engine-opt",
+            "",
+            "Specify arbitrary flags to include with the created engine in the form flag=value",
+        )
+        .value("FLAG=VALUE")
+        .under(ENGINE),
+        Flag::list(
+            "engine-insecure-registry",
+            "",
+            "Specify insecure registries to allow with the created engine",
+        )
+        .value("HOST[:PORT]")
+        .under(ENGINE),
+        Flag::list("engine-registry-mirror", "ENGINE_REGISTRY_MIRROR", "Specify registry mirrors to use")
+            .value("URL")
+            .under(ENGINE),
+        Flag::list(
+            "engine-registry-ca",
+            "",
+            "Make the engine trust a registry's CA; without a registry, for all",
+        )
+        .value("FILE[=HOST:PORT]")
+        .under(ENGINE)
+        .added(),
+        Flag::list("engine-label", "", "Specify labels for the created engine")
+            .value("KEY=VALUE")
+            .under(ENGINE),
+        Flag::text("engine-storage-driver", "", "", "Specify a storage driver to use with the engine")
+            .under(ENGINE),
+        Flag::list("engine-env", "", "Specify environment variables to set in the engine")
+            .value("NAME=VALUE")
+            .under(ENGINE),
+        Flag::list("tls-san", "", "Support extra SANs for TLS certs").value("NAME").under(CERTIFICATES),
+        Flag::text(
+            "tls-key-algorithm",
+            "",
+            "rsa-2048",
+            "Kind of new certificates' keys: rsa-2048, ecdsa-p256, ed25519",
+        )
+        .value("ALGORITHM")
+        .under(CERTIFICATES)
+        .added(),
+        Flag::list("ssh-jump", "", "Reach the host through this one; repeated: through one after the other")
+            .value("[USER@]HOST[:PORT]")
+            .under(REACH)
+            .added(),
+        Flag::switch("rollback", "Remove everything again if the create fails").under(FAILURE).added(),
+        Flag::text("resume", "", "", "Go on with the create of this machine where it stopped")
+            .value("NAME")
+            .under(FAILURE)
+            .added(),
+        Flag::switch("swarm", "Configure Machine to join a Swarm cluster").under(SWARM),
+        Flag::text(
+            "swarm-image",
+            "MACHINE_SWARM_IMAGE",
+            "swarm:latest",
+            "Specify Docker image to use for Swarm",
+        )
+        .value("IMAGE")
+        .under(SWARM),
+        Flag::switch("swarm-master", "Configure Machine to be a Swarm master").under(SWARM),
+        Flag::text("swarm-discovery", "", "", "Discovery service to use with Swarm")
+            .value("URL")
+            .under(SWARM),
+        Flag::text("swarm-strategy", "", "spread", "Define a default scheduling strategy for Swarm")
+            .under(SWARM),
+        Flag::list("swarm-opt", "", "Define arbitrary flags for Swarm master").under(SWARM),
+        Flag::list("swarm-join-opt", "", "Define arbitrary flags for Swarm join").under(SWARM),
+        Flag::text("swarm-host", "", "tcp://0.0.0.0:3376", "ip/socket to listen on for Swarm master")
+            .value("URL")
+            .under(SWARM),
+        Flag::text(
+            "swarm-addr",
+            "",
+            "",
+            "addr to advertise for Swarm (default: detect and use the machine IP)",
+        )
+        .under(SWARM),
+        Flag::switch("swarm-experimental", "Enable Swarm experimental features").under(SWARM),
+    ],
+    examples: &[
+        (
+            "docker-machine create -d generic --generic-ip-address 203.0.113.7 --generic-ssh-user admin web1",
+            "make a server that you have a Docker host",
+        ),
+        ("docker-machine create -d none --url tcp://203.0.113.7:2376 web1", "only keep the URL of an engine"),
+        ("docker-machine create --resume web1", "go on where a create stopped"),
+    ],
+    group: Group::Machines,
+    run: super::run,
+};
+
+/// The flags of the driver that a command line of `create` names; none where it only resumes.
+///
+/// # Errors
+/// There is no such driver.
+pub fn driver_flags(args: &[String]) -> Result<Vec<Flag>, CliError> {
+    let known: &[&[Flag]] = &[COMMAND.flags, GLOBAL_FLAGS];
+    let resume = Flag::text("resume", "", "", "");
+    if argv::peek(args, &resume, known).is_some() {
+        return Ok(Vec::new());
+    }
+    let variable = || std::env::var("MACHINE_DRIVER").ok().filter(|name| !name.is_empty());
+    let named = argv::peek(args, &DRIVER, known).or_else(variable);
+    match named {
+        Some(name) => Ok(of_driver(super::known_driver(&name)?.spec())),
+        // `create --help` has to work without a driver, even where the default one is not built in.
+        None if asks_for_help(args) => Ok(Vec::new()),
+        None => Ok(of_driver(super::known_driver(DEFAULT_DRIVER)?.spec())),
+    }
+}
+
+fn asks_for_help(args: &[String]) -> bool {
+    args.iter()
+        .take_while(|word| *word != "--")
+        .any(|word| ["-h", "-help", "--help"].contains(&word.as_str()))
+}
+
+/// A driver's flags under a heading of their own.
+pub fn of_driver(spec: &DriverSpec) -> Vec<Flag> {
+    spec.flags.iter().map(|flag: &FlagSpec| Flag::new(flag.clone()).under("Options of the driver")).collect()
+}

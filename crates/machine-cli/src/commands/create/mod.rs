@@ -1,0 +1,117 @@
+//! `create`: makes a machine, or goes on where that stopped.
+
+mod flags;
+mod request;
+
+use machine_lifecycle::{Error, Lifecycle};
+use machine_store::go_json;
+
+pub use self::flags::{COMMAND, driver_flags, of_driver};
+use crate::args::{help_of, single};
+use crate::error::CliError;
+use crate::invocation::Invocation;
+use crate::output::{self, go};
+use crate::progress::{self, To};
+use crate::{crash, runtime};
+
+fn run(invocation: &Invocation) -> Result<(), CliError> {
+    let resume = invocation.args.str("resume");
+    if !resume.is_empty() {
+        return go_on(invocation, resume);
+    }
+    let request = match invocation.args.words() {
+        [name] if !name.is_empty() => request::read(invocation, name)?,
+        [] | [_] => {
+            let help = help_of(single(&COMMAND, &invocation.driver_flags));
+            return Err(CliError::usage("Error: No machine name specified", help));
+        }
+        [_, more @ ..] => {
+            return Err(CliError::new(format!(
+                "Invalid command line. Found extra arguments [{}]",
+                more.join(" ")
+            )));
+        }
+    };
+    let lifecycle = invocation.lifecycle();
+    let name = request.name.to_string();
+    let report = progress::reporter(&name, to(invocation), !invocation.json());
+    let made = runtime::run(async { Ok(lifecycle.create(request, &*report).await) }, || {
+        left(&lifecycle, &name, &invocation.program.called())
+    })?;
+    drop(report);
+    finish(invocation, &name, made)
+}
+
+fn go_on(invocation: &Invocation, name: &str) -> Result<(), CliError> {
+    if let Some(extra) = invocation.args.words().first() {
+        return Err(CliError::new(format!("Invalid command line. Found extra arguments [{extra}]"))
+            .with_hint("--resume takes the name of the machine; all else is in its record"));
+    }
+    let lifecycle = invocation.lifecycle();
+    let report = progress::reporter(name, to(invocation), !invocation.json());
+    let made = runtime::run(async { Ok(lifecycle.resume(name, &*report).await) }, || {
+        left(&lifecycle, name, &invocation.program.called())
+    })?;
+    drop(report);
+    finish(invocation, name, made)
+}
+
+fn to(invocation: &Invocation) -> To {
+    if invocation.json() { To::Stderr } else { To::Stdout }
+}
+
+fn finish(
+    invocation: &Invocation,
+    name: &str,
+    made: Result<machine_core::Machine, Error>,
+) -> Result<(), CliError> {
+    let machine = made.map_err(|error| {
+        report_crash(invocation, &error);
+        CliError::from(error)
+    })?;
+    if invocation.json() {
+        return output::print_line(&go_json::to_json(&machine));
+    }
+    output::print_line(&format!(
+        "To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: {} env {name}",
+        invocation.program.called()
+    ))
+}
+
+/// A create that failed for the world's reasons is worth a report; a mistake in a flag is not.
+fn report_crash(invocation: &Invocation, error: &Error) {
+    if error.kind() == machine_lifecycle::Kind::Environment && error.exit_code() == 1 {
+        let driver = invocation.args.str("driver");
+        let cause = crate::error::chain(error);
+        crash::report(&invocation.globals.store_path, "create", driver, &cause, &[]);
+    }
+}
+
+/// What an interrupted create leaves, and how to go on.
+fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> Option<String> {
+    if !lifecycle.store().exists(name) {
+        return Some(format!("Nothing is left of machine {}.", go::quote(name)));
+    }
+    Some(format!(
+        "What was made of machine {} is kept: `{program} create --resume {name}` goes on where it stopped; `{program} \
+         rm {name}` removes it.",
+        go::quote(name)
+    ))
+}
+
+/// Whether there is a driver of this name.
+///
+/// # Errors
+/// The reference program's text, with what may have been meant.
+fn known_driver(name: &str) -> Result<std::sync::Arc<dyn machine_core::Driver>, CliError> {
+    let drivers = crate::invocation::drivers();
+    drivers.driver(name).map_err(|error| {
+        let names = drivers.names();
+        let near = crate::args::closest(name, names.iter().map(String::as_str));
+        let hint = near.map_or_else(
+            || format!("built in are: {}; choose one with --driver", names.join(", ")),
+            |near| format!("did you mean {near}?"),
+        );
+        CliError::new(error.to_string()).with_hint(hint)
+    })
+}

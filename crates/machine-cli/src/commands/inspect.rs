@@ -1,0 +1,76 @@
+//! `inspect`: a machine's record.
+
+use machine_core::{DriverSource, Secret};
+use machine_store::go_json;
+use serde_json::Value;
+
+use crate::args::{Arguments, Command, Flag, Group, help_of, single};
+use crate::error::CliError;
+use crate::invocation::{self, Invocation};
+use crate::output;
+use crate::output::template::{self, Functions, Template};
+
+/// The declaration.
+pub const COMMAND: Command = Command {
+    name: "inspect",
+    about: "Inspect information about a machine",
+    description: "Argument is a machine name; without one it is the machine \"default\".\n\n",
+    arguments: Arguments::Machine,
+    flags: &[
+        Flag::text("format", "", "", "Format the output using the given go template.")
+            .short('f')
+            .value("TEMPLATE"),
+        Flag::switch("show-secrets", "Show passwords and tokens of the driver, too").added(),
+        super::JSON,
+    ],
+    examples: &[
+        ("docker-machine inspect web1", "the whole record, as JSON"),
+        ("docker-machine inspect -f '{{.Driver.IPAddress}}' web1", "one value of it"),
+        ("docker-machine inspect -f '{{prettyjson .HostOptions.EngineOptions}}' web1", "a part of it"),
+    ],
+    group: Group::Look,
+    run,
+};
+
+fn run(invocation: &Invocation) -> Result<(), CliError> {
+    if invocation.args.words().len() > 1 {
+        let help = help_of(single(&COMMAND, &[]));
+        return Err(CliError::usage("Error: Expected one machine name as an argument", help));
+    }
+    let mut machine = invocation.one_machine(&invocation.store())?;
+    if !invocation.args.bool("show-secrets") {
+        redact(&mut machine, &*invocation::drivers());
+    }
+    let format = invocation.args.str("format");
+    if format.is_empty() {
+        return output::print_line(&go_json::to_json(&machine));
+    }
+    let wrong = |problem: template::Problem| CliError::new(format!("template parsing error: {problem}"));
+    let template = Template::parse(format, Functions::Json).map_err(wrong)?;
+    let record = serde_json::to_value(&machine).map_err(|error| {
+        CliError::new(format!("the record of {:?} can't be shown: {error}", machine.name))
+    })?;
+    let text =
+        template.render(template::map(&record)).map_err(|problem| CliError::new(problem.to_string()))?;
+    output::print_line(&text)
+}
+
+/// Takes the values of secret flags out of what the driver keeps. Callers compare the rest byte for byte, so nothing
+/// else is touched: `generic` and `none` have no secrets and are shown as the reference program shows them. A driver
+/// keeps a flag `DRIVER-access-token` under a key like `AccessToken`.
+fn redact(machine: &mut machine_core::Machine, drivers: &dyn DriverSource) {
+    let Ok(driver) = drivers.driver(&machine.driver_name) else { return };
+    let secrets: Vec<String> =
+        driver.spec().flags.iter().filter(|flag| flag.secret).map(|flag| letters(&flag.name)).collect();
+    for (key, value) in &mut machine.driver.0 {
+        let key = letters(key);
+        let is_secret = !key.is_empty() && secrets.iter().any(|flag| flag.ends_with(&key));
+        if is_secret && !matches!(value, Value::Null) && value.as_str() != Some("") {
+            *value = Secret::REDACTED.into();
+        }
+    }
+}
+
+fn letters(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}

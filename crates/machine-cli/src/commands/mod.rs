@@ -1,0 +1,63 @@
+//! The commands, one file each.
+
+pub mod active;
+mod completion;
+mod config;
+pub mod create;
+mod docker_cli_plugin_metadata;
+mod env;
+mod generate_docs;
+pub mod help;
+mod inspect;
+mod ip;
+mod kill;
+mod ls;
+mod man;
+mod mount;
+mod provision;
+pub mod regenerate_certs;
+mod restart;
+mod rm;
+mod scp;
+mod ssh;
+mod start;
+mod status;
+mod stop;
+mod upgrade;
+mod url;
+mod version;
+
+use crate::args::{Command, Flag};
+
+/// All commands, in the order in which help shows them.
+pub const COMMANDS: &[&Command] = &[
+    &active::COMMAND,
+    &config::COMMAND,
+    &create::COMMAND,
+    &env::COMMAND,
+    &inspect::COMMAND,
+    &ip::COMMAND,
+    &kill::COMMAND,
+    &ls::COMMAND,
+    &provision::COMMAND,
+    &regenerate_certs::COMMAND,
+    &restart::COMMAND,
+    &rm::COMMAND,
+    &ssh::COMMAND,
+    &scp::COMMAND,
+    &mount::COMMAND,
+    &start::COMMAND,
+    &status::COMMAND,
+    &stop::COMMAND,
+    &upgrade::COMMAND,
+    &url::COMMAND,
+    &version::COMMAND,
+    &completion::COMMAND,
+    &man::COMMAND,
+    &help::COMMAND,
+    &generate_docs::COMMAND,
+    &docker_cli_plugin_metadata::COMMAND,
+];
+
+/// `--json`, for every command that answers something.
+const JSON: Flag = Flag::switch("json", "Print the answer as JSON").added();

@@ -1,0 +1,22 @@
+//! `upgrade`: upgrades the engine.
+
+use crate::args::{Arguments, Command, Group};
+use crate::error::CliError;
+use crate::invocation::Invocation;
+use crate::machines;
+
+/// The declaration.
+pub const COMMAND: Command = Command {
+    name: "upgrade",
+    about: "Upgrade a machine to the latest version of Docker",
+    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".\n\n",
+    arguments: Arguments::Machines,
+    flags: &[super::JSON],
+    examples: &[("docker-machine upgrade web1", "upgrade the engine")],
+    group: Group::Machines,
+    run,
+};
+
+fn run(invocation: &Invocation) -> Result<(), CliError> {
+    machines::each(invocation, async |lifecycle, name, report| lifecycle.upgrade(name, report).await)
+}

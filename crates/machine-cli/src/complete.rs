@@ -1,0 +1,109 @@
+//! Completion: a shell asks this program what may stand at the cursor.
+
+use std::ffi::OsStr;
+
+use clap::Arg;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::{CompleteEnv, Shells};
+
+use crate::args::{Arguments, Flag, command_tree, default_store_path};
+use crate::commands::{COMMANDS, create};
+use crate::error::CliError;
+use crate::invocation;
+
+/// The variable by which a shell's script asks.
+const VARIABLE: &str = "DOCKER_MACHINE_COMPLETE";
+
+/// Answers a shell that asks, and ends the program. Costs one look at the environment where nobody asks.
+pub fn answer_shell() {
+    if std::env::var_os(VARIABLE).is_some() {
+        CompleteEnv::with_factory(tree).var(VARIABLE).bin("docker-machine").complete();
+    }
+}
+
+/// The script that makes a shell ask.
+///
+/// # Errors
+/// A shell that is not known.
+pub fn script(shell: &str) -> Result<String, CliError> {
+    let shells = Shells::builtins();
+    let completer = shells
+        .completer(shell)
+        .ok_or_else(|| CliError::new(format!("There is no completion for {shell:?}")))?;
+    let mut script = Vec::new();
+    completer
+        .write_registration(VARIABLE, "docker_machine", "docker-machine", "docker-machine", &mut script)
+        .map_err(|error| CliError::new(format!("The script can't be made: {error}")))?;
+    Ok(String::from_utf8_lossy(&script).into_owned())
+}
+
+/// All commands, with candidates for names, drivers, shells and filters. `create` has the flags of the driver that
+/// stands on the line so far.
+fn tree() -> clap::Command {
+    let line: Vec<String> = std::env::args().skip_while(|word| word != "--").skip(2).collect();
+    let flags: Vec<Flag> = create::driver_flags(&line).unwrap_or_default();
+    command_tree(COMMANDS, &flags).mut_subcommands(|subcommand| {
+        let Some(command) = COMMANDS.iter().find(|command| command.name == subcommand.get_name()) else {
+            return subcommand;
+        };
+        subcommand.mut_args(|arg| with_candidates(arg, command.arguments))
+    })
+}
+
+fn with_candidates(arg: Arg, arguments: Arguments) -> Arg {
+    let id = arg.get_id().as_str().to_owned();
+    match (id.as_str(), arguments) {
+        ("arg", Arguments::Locations) => arg.hide(false).add(ArgValueCandidates::new(locations)),
+        ("arg", Arguments::Command) => arg.hide(false).add(ArgValueCandidates::new(commands)),
+        ("arg", Arguments::Words(words)) => arg
+            .hide(false)
+            .add(ArgValueCandidates::new(move || words.iter().map(CompletionCandidate::new).collect())),
+        ("arg", arguments) if arguments.are_machines() => {
+            arg.hide(false).add(ArgValueCandidates::new(machines))
+        }
+        ("driver", _) => arg.add(ArgValueCandidates::new(drivers)),
+        ("filter", _) => arg.add(ArgValueCandidates::new(filters)),
+        ("shell", _) => arg.add(ArgValueCandidates::new(|| {
+            ["bash", "sh", "zsh", "fish", "cmd", "powershell", "tcsh", "emacs"]
+                .map(CompletionCandidate::new)
+                .into()
+        })),
+        _ => arg,
+    }
+}
+
+fn names() -> Vec<String> {
+    let root = match std::env::var_os("MACHINE_STORAGE_PATH").filter(|path| !path.is_empty()) {
+        Some(path) => Ok(path.into()),
+        None => default_store_path(),
+    };
+    root.ok().and_then(|root| machine_store::Store::new(root).machine_names().ok()).unwrap_or_default()
+}
+
+fn machines() -> Vec<CompletionCandidate> {
+    names().into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn locations() -> Vec<CompletionCandidate> {
+    names().into_iter().map(|name| CompletionCandidate::new(format!("{name}:"))).collect()
+}
+
+fn commands() -> Vec<CompletionCandidate> {
+    COMMANDS.iter().map(|command| CompletionCandidate::new(OsStr::new(command.name))).collect()
+}
+
+fn drivers() -> Vec<CompletionCandidate> {
+    invocation::drivers().names().into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn filters() -> Vec<CompletionCandidate> {
+    let mut all: Vec<String> = ["name=", "label=", "swarm="].map(str::to_owned).into();
+    all.extend(invocation::drivers().names().into_iter().map(|name| format!("driver={name}")));
+    all.extend(
+        machine_core::State::ALL
+            .iter()
+            .map(|state| format!("state={state}"))
+            .filter(|text| !text.ends_with('=')),
+    );
+    all.into_iter().map(CompletionCandidate::new).collect()
+}

@@ -1,0 +1,142 @@
+//! Progress for people and for programs: a pipe gets the reference program's lines, a terminal a live view of phases
+//! with their times.
+
+use std::io::Write;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use machine_core::{Event, Reporter, StepStatus};
+
+use crate::{debug, output};
+
+/// Where plain lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// As the reference program's log.
+    Stdout,
+    /// For commands whose stdout is an answer.
+    Stderr,
+}
+
+/// A reporter for work on one machine: live on a terminal, lines elsewhere.
+pub fn reporter(machine: &str, to: To, live: bool) -> Box<dyn Reporter> {
+    if live && output::fancy_stdout() {
+        return Box::new(Live::new(machine));
+    }
+    Box::new(Lines { machine: machine.to_owned(), to })
+}
+
+/// The reference program's lines.
+struct Lines {
+    machine: String,
+    to: To,
+}
+
+impl Reporter for Lines {
+    fn report(&self, event: Event) {
+        match said(&self.machine, event) {
+            Some(Said::Line(line)) => match self.to {
+                // Nobody who reads is no reason to stop making a machine.
+                To::Stdout => drop(writeln!(std::io::stdout().lock(), "{line}")),
+                To::Stderr => output::note(&line),
+            },
+            Some(Said::Aside(line)) => output::note(&line),
+            None => {}
+        }
+    }
+}
+
+enum Said {
+    Line(String),
+    Aside(String),
+}
+
+/// What is said of an event in lines; the rest is kept for `--debug`.
+fn said(machine: &str, event: Event) -> Option<Said> {
+    let text = match event {
+        Event::Line(line) => {
+            debug::keep(&line);
+            return Some(Said::Line(line));
+        }
+        Event::DriverLine(line) => {
+            let line = format!("({machine}) {line}");
+            debug::keep(&line);
+            return Some(Said::Line(line));
+        }
+        Event::Notice(line) => return Some(Said::Aside(line)),
+        Event::Warning(line) => return Some(Said::Aside(format!("WARNING: {line}"))),
+        Event::Debug(text) => text,
+        Event::PhaseStarted(phase) => format!("phase {phase} begins"),
+        Event::PhaseDone(phase, ms) => format!("phase {phase} done in {ms} ms"),
+        Event::Step { name, status } => format!("step {name}: {}", step_text(&status)),
+        Event::Waiting { what, for_ms, limit_ms, last } => {
+            format!("waiting for {what}: {:.1} of {} s; {last}", seconds(for_ms), limit_ms / 1000)
+        }
+        _ => return None,
+    };
+    debug::note(&format!("({machine}) {text}"));
+    None
+}
+
+fn step_text(status: &StepStatus) -> String {
+    match status {
+        StepStatus::Started => "begins".to_owned(),
+        StepStatus::Changed => "changed".to_owned(),
+        StepStatus::Unchanged => "nothing to do".to_owned(),
+        StepStatus::Failed(why) => format!("failed: {why}"),
+        _ => String::new(),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // milliseconds of a wait
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// Phases with their times, and below them what is being done now.
+struct Live {
+    machine: String,
+    bar: ProgressBar,
+}
+
+impl Live {
+    fn new(machine: &str) -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:14} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { machine: machine.to_owned(), bar }
+    }
+
+    fn now(&self, text: String) {
+        self.bar.set_message(text);
+    }
+}
+
+impl Reporter for Live {
+    fn report(&self, event: Event) {
+        match &event {
+            Event::PhaseStarted(phase) => {
+                self.bar.set_prefix(phase.clone());
+                self.bar.reset_elapsed();
+                self.now(String::new());
+            }
+            Event::PhaseDone(phase, ms) => self.bar.println(format!("✓ {phase:14} {:.1} s", seconds(*ms))),
+            Event::Step { name, status: StepStatus::Started } => self.now(name.clone()),
+            Event::Waiting { what, last, .. } => self.now(format!("waiting for {what}; {last}")),
+            _ => {}
+        }
+        match said(&self.machine, event) {
+            Some(Said::Line(line)) => self.now(line),
+            Some(Said::Aside(line)) => self.bar.println(line),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

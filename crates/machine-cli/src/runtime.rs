@@ -1,0 +1,72 @@
+//! Running what waits for networks and processes. Built only by commands that need it: it costs a millisecond.
+
+use std::future::Future;
+
+use crate::error::{CliError, INTERRUPTED};
+
+/// The exit code after SIGTERM, as shells count it.
+#[cfg(unix)]
+const TERMINATED: u8 = 143;
+
+/// Runs a future to its end, or until Ctrl-C or a request to terminate; then it is dropped, which cancels what it
+/// does, and `left` says what is left and how to go on.
+///
+/// # Errors
+/// What the future says, or that it was interrupted.
+pub fn run<T, F>(future: F, left: impl FnOnce() -> Option<String>) -> Result<T, CliError>
+where
+    F: Future<Output = Result<T, CliError>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(format!("The program's event loop can't be made: {error}")))?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            done = future => done.map_err(End::Failed),
+            code = asked_to_stop() => Err(End::Stopped(code)),
+        }
+    });
+    // A look-up of a name may hang in a thread; nothing is to be waited for any more.
+    runtime.shutdown_background();
+    done.map_err(|end| match end {
+        End::Failed(error) => error,
+        End::Stopped(code) => CliError::new("Interrupted.").with_code(code).with_hint_if(left()),
+    })
+}
+
+/// [`run`] for what leaves nothing behind.
+///
+/// # Errors
+/// As [`run`].
+pub fn look<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    run(future, || None)
+}
+
+enum End {
+    Failed(CliError),
+    Stopped(u8),
+}
+
+#[cfg(unix)]
+async fn asked_to_stop() -> u8 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => INTERRUPTED,
+        _ = terminate.recv() => TERMINATED,
+    }
+}
+
+#[cfg(not(unix))]
+async fn asked_to_stop() -> u8 {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => INTERRUPTED,
+        Err(_) => std::future::pending().await,
+    }
+}
