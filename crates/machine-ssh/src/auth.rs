@@ -132,7 +132,7 @@ impl Attempt<'_> {
         }
         let supported = client.handle.best_supported_rsa_hash().await;
         Ok(match supported.map_err(|e| closed(client, self.target, "authenticating", self.started, &e))? {
-            // What the server lists is what it knows; OpenSSH before 9.7 lists more than its configuration lets it
+            // What the server lists is what it knows; OpenSSH 9.2 for one lists more than its configuration lets it
             // accept. With one key there are attempts to spare.
             Some(Some(hash)) if !self.only_key => vec![Some(hash)],
             Some(None) => {

@@ -17,7 +17,8 @@ const LINE_LIMIT: usize = 64 * 1024;
 /// What a command may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExecLimits {
-    /// Time, from asking for the channel to the end. The command is sent `SIGTERM` when it is over.
+    /// Time, from asking for the channel to the end. When it is over, the command is sent `SIGTERM` (which OpenSSH
+    /// passes on except for root) and loses its streams.
     pub time: Duration,
     /// Bytes kept of each of stdout and stderr; what comes after is dropped and counted.
     pub output: usize,
