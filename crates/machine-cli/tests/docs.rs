@@ -87,13 +87,19 @@ fn blocks(guide: &Guide) -> Vec<Block> {
     let mut found: Vec<Block> = Vec::new();
     let mut lines = guide.text.lines();
     while let Some(line) = lines.next() {
-        let Some(mark) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) else { continue };
+        let Some(mark) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) else {
+            continue;
+        };
         let (word, detail) = mark.split_once(": ").unwrap_or((mark, ""));
         if word != "run" && word != "expect" {
             continue;
         }
-        let content: Vec<&str> =
-            lines.by_ref().skip_while(|line| !line.starts_with("```")).skip(1).take_while(|line| *line != "```").collect();
+        let content: Vec<&str> = lines
+            .by_ref()
+            .skip_while(|line| !line.starts_with("```"))
+            .skip(1)
+            .take_while(|line| *line != "```")
+            .collect();
         assert!(!content.is_empty(), "{}: an empty block after {line:?}", guide.name());
         if word == "run" {
             let exit = detail.strip_prefix("exit ").map(|code| code.parse().expect("a number behind `exit`"));
@@ -125,7 +131,12 @@ impl Reader {
         let ours = Path::new(env!("CARGO_BIN_EXE_docker-machine")).parent().unwrap_or(home);
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new(program);
-        command.env_clear().current_dir(home).env("HOME", home).env("USER", "reader").env("SHELL", "/bin/bash");
+        command
+            .env_clear()
+            .current_dir(home)
+            .env("HOME", home)
+            .env("USER", "reader")
+            .env("SHELL", "/bin/bash");
         command.env("MACHINE_STORAGE_PATH", home.join(".docker/machine"));
         command.env("PATH", format!("{}:{path}", ours.display()));
         command
@@ -151,7 +162,10 @@ impl Reader {
             let mut lines = output.lines();
             for expected in &block.expected {
                 let wanted = expected.replace(EXAMPLE, address);
-                assert!(lines.any(|line| matches(&wanted, line)), "{about}\nthis line is not there, or not in its place: {wanted}");
+                assert!(
+                    lines.any(|line| matches(&wanted, line)),
+                    "{about}\nthis line is not there, or not in its place: {wanted}"
+                );
             }
         }
         Ok(())
@@ -161,7 +175,8 @@ impl Reader {
 /// Whether a line is as expected: `…` is anything, runs of blanks are one.
 fn matches(wanted: &str, line: &str) -> bool {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let pattern = plain(wanted).split('…').map(|part| regex::escape(part.trim())).collect::<Vec<_>>().join(".*");
+    let pattern =
+        plain(wanted).split('…').map(|part| regex::escape(part.trim())).collect::<Vec<_>>().join(".*");
     Regex::new(&format!("^{pattern}$")).is_ok_and(|pattern| pattern.is_match(&plain(line)))
 }
 
@@ -226,7 +241,8 @@ impl Names {
             Ok(String::from_utf8(said.stdout)?)
         };
         let flag = Regex::new(r"(?:^|[\s,\[`(])(--?[a-zA-Z][a-z0-9-]*)")?;
-        let flags_in = |text: &str| flag.captures_iter(text).map(|found| found[1].to_owned()).collect::<BTreeSet<_>>();
+        let flags_in =
+            |text: &str| flag.captures_iter(text).map(|found| found[1].to_owned()).collect::<BTreeSet<_>>();
         let overview = say(&["--help"])?;
         let mut texts = vec![overview.clone(), say(&["env", "-u", "--shell", "sh"])?];
         let mut flags = BTreeMap::from([(String::new(), flags_in(&overview))]);
@@ -244,8 +260,12 @@ impl Names {
         let folder = reader.home.path().join("reference");
         say(&["generate-docs", &folder.to_string_lossy()])?;
         texts.push(fs::read_to_string(folder.join("environment.md"))?);
-        let variables = variable()?.find_iter(&texts.join("\n")).map(|found| found.as_str().to_owned()).collect();
-        let pages = fs::read_dir(&folder)?.flatten().map(|page| page.file_name().to_string_lossy().into_owned()).collect();
+        let variables =
+            variable()?.find_iter(&texts.join("\n")).map(|found| found.as_str().to_owned()).collect();
+        let pages = fs::read_dir(&folder)?
+            .flatten()
+            .map(|page| page.file_name().to_string_lossy().into_owned())
+            .collect();
         Ok(Self { flags, variables, pages })
     }
 
@@ -290,8 +310,15 @@ fn variable() -> Result<Regex, regex::Error> {
 }
 
 /// Variables and words in capitals that other programs own.
-const NOT_OURS: [&str; 7] =
-    ["SSH_AUTH_SOCK", "HTTP_PROXY", "HTTPS_PROXY", "NO_PUBKEY", "DOCKER_MACHINE", "DOCKER_CERT_PATH", "MACHINE_TEST_REQUIRE_ALL"];
+const NOT_OURS: [&str; 7] = [
+    "SSH_AUTH_SOCK",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PUBKEY",
+    "DOCKER_MACHINE",
+    "DOCKER_CERT_PATH",
+    "MACHINE_TEST_REQUIRE_ALL",
+];
 /// Flags of dockerd, which the guides speak of beside ours.
 const FLAGS_OF_DOCKERD: [&str; 1] = ["--storage-driver"];
 
@@ -354,7 +381,11 @@ fn links_resolve() -> Outcome {
             }
             let path = if file.is_empty() { guide.path.clone() } else { guide.path.with_file_name(file) };
             let found = fs::read_to_string(&path).is_ok_and(|text| {
-                heading.is_empty() || text.lines().filter_map(|line| line.strip_prefix('#')).any(|line| anchor(line) == heading)
+                heading.is_empty()
+                    || text
+                        .lines()
+                        .filter_map(|line| line.strip_prefix('#'))
+                        .any(|line| anchor(line) == heading)
             });
             if !found {
                 wrong.push(format!("{}: {target}", guide.name()));
@@ -368,7 +399,10 @@ fn links_resolve() -> Outcome {
 /// What GitHub makes of a heading: lower case, blanks as dashes, no punctuation.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
-    text.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
 }
 
 // ---- error texts
@@ -428,15 +462,24 @@ fn every_error_has_its_place_in_troubleshooting() -> Outcome {
     let sources = sources()?;
     let mut missing = Vec::new();
     let mut texts = 0;
-    for text in declared.captures_iter(&sources).map(|found| found[1].replace("\\\"", "\"").replace("\\n", " … ")) {
+    for text in
+        declared.captures_iter(&sources).map(|found| found[1].replace("\\\"", "\"").replace("\\n", " … "))
+    {
         let parts = fixed_parts(text.split(" … ").next().unwrap_or_default(), &places);
-        let Some(longest) = parts.into_iter().max_by_key(|part| part.len()).filter(|part| part.len() > 3) else { continue };
+        let Some(longest) = parts.into_iter().max_by_key(|part| part.len()).filter(|part| part.len() > 3)
+        else {
+            continue;
+        };
         texts += 1;
         if !guide.contains(longest) {
             missing.push(text.clone());
         }
     }
-    assert!(missing.is_empty(), "docs/troubleshooting.md says nothing of these errors:\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "docs/troubleshooting.md says nothing of these errors:\n{}",
+        missing.join("\n")
+    );
     assert!(texts > 80, "only {texts} errors were found");
     Ok(())
 }

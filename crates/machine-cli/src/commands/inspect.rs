@@ -1,8 +1,10 @@
 //! `inspect`: a machine's record.
 
 use machine_core::{DriverSource, Secret};
+use machine_drivers::base::Base;
 use machine_store::go_json;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::args::{Arguments, Command, Flag, Group, help_of, single};
 use crate::error::CliError;
@@ -38,6 +40,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
         return Err(CliError::usage("Error: Expected one machine name as an argument", help));
     }
     let mut machine = invocation.one_machine(&invocation.store())?;
+    complete(&mut machine);
     if !invocation.args.bool("show-secrets") {
         redact(&mut machine, &*invocation::drivers());
     }
@@ -53,6 +56,28 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let text =
         template.render(template::map(&record)).map_err(|problem| CliError::new(problem.to_string()))?;
     output::print_line(&text)
+}
+
+/// What every driver keeps, and the rest.
+#[derive(Serialize, Deserialize)]
+struct Common {
+    #[serde(flatten)]
+    base: Base,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// Adds the keys that all drivers share where an old record lacks some: the reference program shows what its driver
+/// makes of a record, and callers rely on these keys. A record that has them all is shown as it is.
+fn complete(machine: &mut machine_core::Machine) {
+    let whole = serde_json::from_value::<Common>(Value::Object(machine.driver.0.clone()))
+        .and_then(serde_json::to_value)
+        .unwrap_or(Value::Null);
+    if let Value::Object(whole) = whole
+        && whole.len() > machine.driver.0.len()
+    {
+        machine.driver.0 = whole;
+    }
 }
 
 /// Takes the values of secret flags out of what the driver keeps. Callers compare the rest byte for byte, so nothing

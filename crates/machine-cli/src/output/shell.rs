@@ -46,6 +46,7 @@ impl Syntax {
         Ok(match self {
             Self::Posix => format!("export {name}={}\n", posix(value)),
             Self::Fish => format!("set -gx {name} {};\n", fish(value)),
+            Self::Csh if value.contains('\n') => return Err(no_way(name, "csh")),
             Self::Csh => format!("setenv {name} {};\n", csh(value)),
             Self::PowerShell => format!("$Env:{name} = {}\n", powershell(value)),
             Self::Cmd => format!("SET {name}={}\n", cmd(name, value)?),
@@ -181,12 +182,14 @@ fn powershell(value: &str) -> String {
 /// As it is: `FOR … DO @%i` does not read the text again, so `&` and `%` mean nothing there.
 fn cmd<'a>(name: &str, value: &'a str) -> Result<&'a str, CliError> {
     if value.chars().any(char::is_control) {
-        return Err(CliError::new(format!(
-            "The value of {name} has a line end or another control character in it"
-        ))
-        .with_hint("cmd.exe has no way to write it; choose another folder with --storage-path."));
+        return Err(no_way(name, "cmd.exe"));
     }
     Ok(value)
+}
+
+fn no_way(name: &str, shell: &str) -> CliError {
+    CliError::new(format!("The value of {name} has a line end or another control character in it"))
+        .with_hint(format!("{shell} has no way to write it; choose another folder with --storage-path."))
 }
 
 fn emacs(value: &str) -> String {
@@ -331,6 +334,10 @@ mod tests {
         ]) {
             let dir = tempfile::tempdir().unwrap();
             for (shell, syntax, script) in shells() {
+                if syntax == Syntax::Csh && value.contains('\n') {
+                    prop_assert!(syntax.set("VALUE", &value).is_err());
+                    continue;
+                }
                 let text = syntax.set("VALUE", &value).unwrap() + &syntax.hint(&["docker-machine".into(), value.clone()]);
                 // csh reads the comment as a command; what it does there is nothing to the value.
                 let text = if syntax == Syntax::Csh { syntax.set("VALUE", &value).unwrap() } else { text };

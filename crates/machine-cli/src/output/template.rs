@@ -154,7 +154,8 @@ fn parse_text(source: &str, error: &ParseError) -> String {
         ParseError::WithContext(at, message) => {
             if message.contains("unclosed action") {
                 // Go says where the action began, and counts the line that its own newline ends.
-                return format!("template: :{}: unclosed action started at :{}", last_line(source), at.line);
+                let began = source.rfind("{{").map_or(at.line, |at| last_line(&source[..at]));
+                return format!("template: :{}: unclosed action started at :{began}", last_line(source));
             }
             format!("template: :{}: {}", at.line, quoted_function(message))
         }
@@ -162,6 +163,7 @@ fn parse_text(source: &str, error: &ParseError) -> String {
     }
 }
 
+/// The number of the line on which a text ends.
 fn last_line(source: &str) -> usize {
     source.matches('\n').count() + 1
 }
