@@ -202,23 +202,25 @@ fn wait_for(
 
 /// One try: the lock, or nothing where somebody holds it.
 fn try_once(wanted: &Wanted<'_>) -> Result<Option<Held>, StoreError> {
-    let path = &wanted.path;
-    let file = open(wanted)?;
+    let Some(held) = lock_open_file(open(wanted)?, &wanted.path)? else { return Ok(None) };
+    if let Err(error) = sign(&held.file, wanted.store.command()) {
+        tracing::debug!(path = %wanted.path.display(), %error, "the lock file does not say who holds it");
+    }
+    Ok(Some(held))
+}
+
+/// Locks a file that was opened by this path, if it is free and the path still names it.
+fn lock_open_file(file: File, path: &Path) -> Result<Option<Held>, StoreError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path)(error)),
     }
-    let held = Held { file, path: path.clone() };
+    let held = Held { file, path: path.to_owned() };
     // Between the opening and the locking the holder may have removed the file with its machine: then this is a lock
     // on nothing, and the next try opens the file that stands there now.
-    if !platform::is_same_file(path, &held.file).map_err(StoreError::io("stat", path))? {
-        return Ok(None);
-    }
-    if let Err(error) = sign(&held.file, wanted.store.command()) {
-        tracing::debug!(path = %path.display(), %error, "the lock file does not say who holds it");
-    }
-    Ok(Some(held))
+    let same = platform::is_same_file(path, &held.file).map_err(StoreError::io("stat", path))?;
+    Ok(same.then_some(held))
 }
 
 fn open(wanted: &Wanted<'_>) -> Result<File, StoreError> {
@@ -240,4 +242,55 @@ fn sign(mut file: &File, command: &str) -> io::Result<()> {
     file.rewind()?;
     file.write_all(&text)?;
     file.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The moments between opening and locking are too short to be met by processes that race.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_removed_after_it_was_opened_is_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("foo.lock");
+        let open = || File::options().write(true).create(true).truncate(false).open(&path).unwrap();
+        assert!(lock_open_file(open(), &path).unwrap().is_some());
+        let removed = open();
+        fs::remove_file(&path).unwrap();
+        assert!(lock_open_file(removed, &path).unwrap().is_none());
+        let replaced = open();
+        fs::remove_file(&path).unwrap();
+        let held = lock_open_file(open(), &path).unwrap();
+        assert!(held.is_some());
+        assert!(lock_open_file(replaced, &path).unwrap().is_none());
+        assert!(lock_open_file(open(), &path).unwrap().is_none(), "somebody holds it");
+    }
+
+    #[test]
+    fn what_happened_before_the_lock_was_free_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let mut asked = 0;
+        let error = MachineLock::acquire(&store, "foo", Duration::ZERO, || {
+            asked += 1;
+            if asked == 1 { Ok(()) } else { Err(StoreError::AlreadyExists { name: "foo".to_owned() }) }
+        });
+        assert!(matches!(error, Err(StoreError::AlreadyExists { .. })), "{error:?}");
+        assert!(!is_locked(&store, "foo"));
+    }
+
+    #[test]
+    fn long_names_have_lock_files_of_their_own() {
+        let (one, other) = ("a".repeat(255), format!("{}b", "a".repeat(254)));
+        assert_eq!(stem("foo"), "foo");
+        assert_eq!(stem(&"a".repeat(220)), "a".repeat(220));
+        assert_ne!(stem(&one), stem(&other));
+        for name in [one, other, "é".repeat(127)] {
+            assert!(stem(&name).len() <= 220);
+            assert_eq!(stem(&stem(&name)), stem(&name));
+            let dir = tempfile::tempdir().unwrap();
+            MachineLock::acquire(&Store::new(dir.path()), &name, Duration::ZERO, || Ok(())).unwrap();
+        }
+    }
 }
