@@ -57,9 +57,17 @@ pub enum PowerSupport {
 
 /// What a driver keeps of a machine: `Driver` of config.json, key for key as the reference program's driver of the
 /// same name has it. Typed inside the driver, opaque outside.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DriverState(pub Map<String, Value>);
+
+/// Says the keys only: some values are secret, and only the driver knows which.
+impl std::fmt::Debug for DriverState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DriverState ")?;
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl DriverState {
     /// Makes the state from a driver's own type.
