@@ -115,6 +115,7 @@ pub async fn secrets_stay_secret(driver: &dyn Driver, subject: &dyn Subject) {
         ok("remove", driver.remove(&bench.cx(), &left).await);
     }
     hidden("an event", &bench.heard.text());
+    hidden("the state's Debug", &format!("{wish:?}"));
 }
 
 fn secrets(driver: &dyn Driver, subject: &dyn Subject) -> Vec<(String, String)> {
