@@ -63,6 +63,9 @@ impl Guide {
         for line in self.text.lines() {
             if line.starts_with("```") {
                 fenced = !fenced;
+            } else if !fenced && line.starts_with('#') {
+                // Headings are texts that the program prints; another test looks at them.
+                continue;
             } else if fenced || line.starts_with("    ") {
                 found.push(line.to_owned());
             } else {
@@ -278,13 +281,13 @@ impl Names {
     fn check(&self, line: &str) -> Result<(), String> {
         let mut command = "";
         let mut before = "";
-        for word in line.split_whitespace().map(|word| word.trim_end_matches([')', ',', '`', ';'])) {
-            if ["|", "&&", ";", "#"].contains(&word) {
-                break;
-            }
+        for written in line.split_whitespace() {
+            let word = written.trim_end_matches([')', ',', '`', ';', ':']);
             let flag = word.split('=').next().unwrap_or(word);
             let value_of_global = command.is_empty() && before.starts_with('-') && !before.contains('=');
-            if flag.len() > 1 && flag.starts_with('-') {
+            if is_placeholder(flag) {
+                // Nothing to check.
+            } else if flag.len() > 1 && flag.starts_with('-') {
                 if !self.has(command, flag) {
                     return Err(format!("{command:?} has no flag {flag}"));
                 }
@@ -299,10 +302,19 @@ impl Names {
             } else if command == "ssh" {
                 return Ok(()); // what follows the machine's name belongs to somebody else
             }
+            if written.ends_with([')', ';']) || ["|", "&&", "#"].contains(&written) {
+                break;
+            }
             before = word;
         }
         Ok(())
     }
+}
+
+/// A flag that stands for others: `--OPTION`, `--engine-…`.
+fn is_placeholder(word: &str) -> bool {
+    let name = word.strip_prefix("--").unwrap_or_default();
+    name.contains('…') || name.starts_with(|c: char| c.is_ascii_uppercase())
 }
 
 fn variable() -> Result<Regex, regex::Error> {
@@ -340,10 +352,10 @@ fn flags_commands_and_variables_exist() -> Outcome {
                 check(&found[1]);
             }
             let first = code.split_whitespace().next().unwrap_or_default();
-            let flag = first.split(['=', ',']).next().unwrap_or_default();
-            if names.flags.contains_key(first) {
+            let flag = first.split(['=', ',', ':']).next().unwrap_or_default();
+            if names.flags.contains_key(first) && code.contains(" --") {
                 check(&code);
-            } else if flag.starts_with("--") && flag.len() > 2 && !FLAGS_OF_DOCKERD.contains(&flag) {
+            } else if !is_placeholder(flag) && flag.starts_with("--") && flag.len() > 2 && !FLAGS_OF_DOCKERD.contains(&flag) {
                 checked += 1;
                 if !names.flags.values().any(|flags| flags.contains(flag)) {
                     wrong.push(format!("{}: no command has the flag {flag}", guide.name()));
@@ -422,7 +434,11 @@ fn sources() -> Result<String, Box<dyn Error>> {
     }
     let mut text = String::new();
     for room in fs::read_dir(checkout().join("crates"))? {
-        collect(&room?.path().join("src"), &mut text)?;
+        let room = room?.path();
+        // The test kit is no part of the program.
+        if !room.ends_with("machine-testkit") {
+            collect(&room.join("src"), &mut text)?;
+        }
     }
     Ok(Regex::new(r"\\\n\s*")?.replace_all(&text, "").into_owned())
 }
@@ -460,6 +476,8 @@ fn every_error_has_its_place_in_troubleshooting() -> Outcome {
     let places = Regex::new(r"\{[^}]*\}")?;
     let declared = Regex::new(r#"#\[error\(\s*"((?:[^"\\]|\\.)*)""#)?;
     let sources = sources()?;
+    // Nobody can cause it from outside.
+    let internal = "unknown state {0:?}";
     let mut missing = Vec::new();
     let mut texts = 0;
     for text in
@@ -471,7 +489,7 @@ fn every_error_has_its_place_in_troubleshooting() -> Outcome {
             continue;
         };
         texts += 1;
-        if !guide.contains(longest) {
+        if text != internal && !guide.contains(longest) {
             missing.push(text.clone());
         }
     }
