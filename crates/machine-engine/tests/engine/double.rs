@@ -1,5 +1,6 @@
-//! A double of an engine: a real TLS server that answers as the recorded versions do. It stands in for engines that no
-//! package gives here (17.06, 25, 29) and for answers that a real engine gives only by chance.
+//! A double of an engine: a real TLS server that answers `/_ping` and `/version`, and refuses API versions, in the shape
+//! and words of the real ones, cut down to what the client reads. It stands in for engines that no package gives here
+//! (17.06, 25, 29) and for answers that a real engine gives only by chance. Its answers are written by hand, not recorded.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -151,7 +152,7 @@ where
 }
 
 impl Engine {
-    /// An engine as it stands in the release's notes.
+    /// An engine of a version that says in its answers which API it speaks.
     pub fn release(version: &'static str, newest: &'static str, oldest: &'static str) -> Self {
         Self { version, newest, oldest, says: true, answers: Vec::new() }
     }
