@@ -46,8 +46,7 @@ fn start(argv: &[String]) -> Result<(), CliError> {
     let args = plugin::own_arguments(argv.get(1..).unwrap_or_default());
     let front =
         argv::front(&args, GLOBAL_FLAGS).map_err(|error| usage_error(&error, commands::help::overview()))?;
-    let given = |name: &str| front.given.iter().any(|(given, _)| given == name);
-    if given("version") {
+    if front.version {
         return output::print_line(&version::line());
     }
     let Some(name) = front.command.as_deref() else {

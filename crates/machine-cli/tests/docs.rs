@@ -355,7 +355,11 @@ fn flags_commands_and_variables_exist() -> Outcome {
             let flag = first.split(['=', ',', ':']).next().unwrap_or_default();
             if names.flags.contains_key(first) && code.contains(" --") {
                 check(&code);
-            } else if !is_placeholder(flag) && flag.starts_with("--") && flag.len() > 2 && !FLAGS_OF_DOCKERD.contains(&flag) {
+            } else if !is_placeholder(flag)
+                && flag.starts_with("--")
+                && flag.len() > 2
+                && !FLAGS_OF_DOCKERD.contains(&flag)
+            {
                 checked += 1;
                 if !names.flags.values().any(|flags| flags.contains(flag)) {
                     wrong.push(format!("{}: no command has the flag {flag}", guide.name()));

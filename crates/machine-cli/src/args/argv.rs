@@ -83,6 +83,8 @@ pub struct Front {
     pub given: Vec<Given>,
     /// Whether help was asked for.
     pub help: bool,
+    /// Whether the version was asked for.
+    pub version: bool,
     /// The command, where there is one.
     pub command: Option<String>,
     /// Everything behind it, unread.
@@ -99,6 +101,7 @@ pub fn front(args: &[String], globals: &[Flag]) -> Result<Front, ArgvError> {
     while at < args.len() {
         match word(&args[at])? {
             Word::Flag { name, .. } if is_help(name) => front.help = true,
+            Word::Flag { name: "version" | "v", .. } => front.version = true,
             Word::Flag { name, value } => {
                 let flag = find(name, &[globals])?;
                 front.given.push(take(flag, name, value, args, &mut at)?);

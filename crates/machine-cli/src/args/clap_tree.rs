@@ -10,15 +10,15 @@ use super::globals::GLOBAL_FLAGS;
 /// The id of the words that are not flags.
 const WORDS: &str = "arg";
 
-const COMMAND_HELP: &str = "Usage: {usage}\n\n{about-with-newline}{before-help}{all-args}{after-help}";
+const COMMAND_HELP: &str = "Usage: {usage}\n\n{about-with-newline}\n{before-help}{all-args}{after-help}";
 
 /// One command, with further flags (a driver's).
 pub fn single(command: &Command, more: &[Flag]) -> clap::Command {
     let words = Arg::new(WORDS).num_args(0..).action(ArgAction::Append).hide(true).allow_hyphen_values(true);
-    clap::Command::new(command.name)
-        .about(command.about)
+    let clap = clap::Command::new(command.name);
+    let clap = if command.description.is_empty() { clap } else { clap.before_help(command.description) };
+    clap.about(command.about)
         .override_usage(command.usage())
-        .before_help(command.description)
         .after_help(examples(command))
         .help_template(COMMAND_HELP)
         .args_override_self(true)
@@ -56,7 +56,7 @@ pub fn command_tree(commands: &[&'static Command], create_flags: &[Flag]) -> cla
 
 /// The help text of a command.
 pub fn help_of(mut command: clap::Command) -> String {
-    command.render_long_help().to_string()
+    command.render_help().to_string()
 }
 
 fn help_argument() -> Arg {
@@ -74,14 +74,7 @@ fn argument(flag: &Flag) -> Arg {
     }
     let value_name = if flag.value_name.is_empty() { "VALUE" } else { flag.value_name };
     match flag.spec.kind {
-        // A switch shows no value in help, but takes `=true` and `=false`.
-        FlagKind::Bool(_) => arg
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .value_name("true|false")
-            .hide_possible_values(true),
+        FlagKind::Bool(_) => arg.action(ArgAction::SetTrue),
         FlagKind::Int(_) => arg
             .action(ArgAction::Set)
             .allow_hyphen_values(true)

@@ -13,7 +13,7 @@ use crate::{machines, output};
 pub const COMMAND: Command = Command {
     name: "active",
     about: "Print which machine is active",
-    description: "The active machine is the one that DOCKER_HOST points to.\n\n",
+    description: "The active machine is the one that DOCKER_HOST points to.",
     arguments: Arguments::None,
     flags: &[
         Flag::int("timeout", 10, "Timeout in seconds; accepted and not needed: no machine is asked")

@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     name: "completion",
     about: "Print a script that makes a shell complete this program's command lines",
     description: "Argument is a shell: bash, zsh, fish or powershell. The script asks this program what fits, so that \
-                  names of machines, drivers and their flags are always those that there are.\n\n",
+                  names of machines, drivers and their flags are always those that there are.",
     arguments: Arguments::Words(SHELLS),
     flags: &[],
     examples: &[

@@ -14,7 +14,7 @@ use crate::runtime;
 pub const COMMAND: Command = Command {
     name: "config",
     about: "Print the connection config for machine",
-    description: "Argument is a machine name; without one it is the machine \"default\".\n\n",
+    description: "Argument is a machine name; without one it is the machine \"default\".",
     arguments: Arguments::Machine,
     flags: &[Flag::switch("swarm", "Display the Swarm config instead of the Docker daemon"), super::JSON],
     examples: &[("docker $(docker-machine config web1) info", "run one docker command on web1")],

@@ -14,7 +14,7 @@ use crate::{output, runtime};
 pub const COMMAND: Command = Command {
     name: "env",
     about: "Display the commands to set up the environment for the Docker client",
-    description: "Argument is a machine name; without one it is the machine \"default\".\n\n",
+    description: "Argument is a machine name; without one it is the machine \"default\".",
     arguments: Arguments::Machine,
     flags: &[
         Flag::switch("swarm", "Display the Swarm config instead of the Docker daemon"),

@@ -9,7 +9,7 @@ use crate::invocation::Invocation;
 pub const COMMAND: Command = Command {
     name: "generate-docs",
     about: "Write the reference of commands, flags, variables and drivers as Markdown into a folder",
-    description: "Argument is a folder; it is made where it is missing.\n\n",
+    description: "Argument is a folder; it is made where it is missing.",
     arguments: Arguments::Path,
     flags: &[],
     examples: &[],

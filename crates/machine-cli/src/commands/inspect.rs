@@ -16,7 +16,7 @@ use crate::output::template::{self, Functions, Template};
 pub const COMMAND: Command = Command {
     name: "inspect",
     about: "Inspect information about a machine",
-    description: "Argument is a machine name; without one it is the machine \"default\".\n\n",
+    description: "Argument is a machine name; without one it is the machine \"default\".",
     arguments: Arguments::Machine,
     flags: &[
         Flag::text("format", "", "", "Format the output using the given go template.")

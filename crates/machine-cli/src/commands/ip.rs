@@ -11,7 +11,7 @@ use crate::output;
 pub const COMMAND: Command = Command {
     name: "ip",
     about: "Get the IP address of a machine",
-    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".\n\n",
+    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".",
     arguments: Arguments::Machines,
     flags: &[super::JSON],
     examples: &[("docker-machine ip web1 web2", "the addresses of two machines, a line each")],

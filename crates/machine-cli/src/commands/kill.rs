@@ -9,7 +9,7 @@ use crate::machines;
 pub const COMMAND: Command = Command {
     name: "kill",
     about: "Kill a machine",
-    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".\n\n",
+    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".",
     arguments: Arguments::Machines,
     flags: &[super::JSON],
     examples: &[("docker-machine kill web1", "turn a machine off that does not shut down any more")],

@@ -11,7 +11,7 @@ use crate::invocation::Invocation;
 pub const COMMAND: Command = Command {
     name: "man",
     about: "Write manual pages into a folder",
-    description: "Argument is a folder, e.g. ~/.local/share/man/man1; it is made where it is missing.\n\n",
+    description: "Argument is a folder, e.g. ~/.local/share/man/man1; it is made where it is missing.",
     arguments: Arguments::Path,
     flags: &[],
     examples: &[("docker-machine man ~/.local/share/man/man1", "then: man docker-machine-create")],

@@ -14,7 +14,7 @@ use crate::system_client;
 pub const COMMAND: Command = Command {
     name: "mount",
     about: "Mount or unmount a directory from a machine with SSHFS.",
-    description: "Arguments are [machine:][path] [mountpoint]\n\n",
+    description: "Arguments are [machine:][path] [mountpoint]",
     arguments: Arguments::Locations,
     flags: &[Flag::switch("unmount", "Unmount instead of mount").short('u')],
     examples: &[

@@ -9,7 +9,7 @@ use crate::machines;
 pub const COMMAND: Command = Command {
     name: "provision",
     about: "Re-provision existing machines",
-    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".\n\n",
+    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".",
     arguments: Arguments::Machines,
     flags: &[super::JSON],
     examples: &[("docker-machine provision web1", "set the engine up again, or go on where that stopped")],

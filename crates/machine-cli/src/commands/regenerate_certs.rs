@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
     name: "regenerate-certs",
     about: "Regenerate TLS Certificates for a machine",
     description: "Argument(s) are one or more machine names; without one it is the machine \"default\". The engines \
-                  are restarted.\n\n",
+                  are restarted.",
     arguments: Arguments::Machines,
     flags: &[
         Flag::switch("force", "Force rebuild and do not prompt").short('f'),

@@ -9,7 +9,7 @@ use crate::{machines, output};
 pub const COMMAND: Command = Command {
     name: "restart",
     about: "Restart a machine",
-    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".\n\n",
+    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".",
     arguments: Arguments::Machines,
     flags: &[super::JSON],
     examples: &[("docker-machine restart web1", "reboot a machine and wait for its engine")],

@@ -14,7 +14,7 @@ use crate::{machines, runtime};
 pub const COMMAND: Command = Command {
     name: "rm",
     about: "Remove a machine",
-    description: "Argument(s) are one or more machine names.\n\n",
+    description: "Argument(s) are one or more machine names.",
     arguments: Arguments::Machines,
     flags: &[
         Flag::switch(

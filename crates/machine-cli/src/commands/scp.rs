@@ -23,7 +23,7 @@ use crate::{output, runtime, system_client};
 pub const COMMAND: Command = Command {
     name: "scp",
     about: "Copy files between machines",
-    description: "Arguments are [[user@]machine:][path] [[user@]machine:][path].\n\n",
+    description: "Arguments are [[user@]machine:][path] [[user@]machine:][path].",
     arguments: Arguments::Locations,
     flags: &[
         Flag::switch("recursive", "Copy files recursively (required to copy directories)").short('r'),

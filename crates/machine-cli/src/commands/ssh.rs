@@ -19,7 +19,7 @@ pub const COMMAND: Command = Command {
     name: "ssh",
     about: "Log into or run a command on a machine with SSH.",
     description: "Arguments are [machine-name] [command]. Everything behind the machine's name belongs to the command; \
-                  options of ssh before the command are for the system's ssh.\n\n",
+                  options of ssh before the command are for the system's ssh.",
     arguments: Arguments::MachineThenRaw,
     flags: &[Flag::switch(
         "accept-new-host-key",

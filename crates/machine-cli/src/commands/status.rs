@@ -12,7 +12,7 @@ use crate::{output, runtime};
 pub const COMMAND: Command = Command {
     name: "status",
     about: "Get the status of a machine",
-    description: "Argument is a machine name; without one it is the machine \"default\".\n\n",
+    description: "Argument is a machine name; without one it is the machine \"default\".",
     arguments: Arguments::Machine,
     flags: &[super::JSON],
     examples: &[("docker-machine status web1", "one word, e.g. Running or Stopped")],

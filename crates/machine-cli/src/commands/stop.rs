@@ -9,7 +9,7 @@ use crate::machines;
 pub const COMMAND: Command = Command {
     name: "stop",
     about: "Stop a machine",
-    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".\n\n",
+    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".",
     arguments: Arguments::Machines,
     flags: &[super::JSON],
     examples: &[("docker-machine stop web1", "shut a machine down")],

@@ -9,7 +9,7 @@ use crate::machines;
 pub const COMMAND: Command = Command {
     name: "upgrade",
     about: "Upgrade a machine to the latest version of Docker",
-    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".\n\n",
+    description: "Argument(s) are one or more machine names; without one it is the machine \"default\".",
     arguments: Arguments::Machines,
     flags: &[super::JSON],
     examples: &[("docker-machine upgrade web1", "upgrade the engine")],

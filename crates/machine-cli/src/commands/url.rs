@@ -11,7 +11,7 @@ use crate::output;
 pub const COMMAND: Command = Command {
     name: "url",
     about: "Get the URL of a machine",
-    description: "Argument is a machine name; without one it is the machine \"default\".\n\n",
+    description: "Argument is a machine name; without one it is the machine \"default\".",
     arguments: Arguments::Machine,
     flags: &[super::JSON],
     examples: &[("docker-machine url web1", "where the engine is, e.g. tcp://203.0.113.7:2376")],

@@ -11,7 +11,7 @@ use crate::{output, runtime, version};
 pub const COMMAND: Command = Command {
     name: "version",
     about: "Show the Docker Machine version or a machine docker version",
-    description: "Argument is a machine name; without one it is this program's version.\n\n",
+    description: "Argument is a machine name; without one it is this program's version.",
     arguments: Arguments::Machine,
     flags: &[super::JSON],
     examples: &[("docker-machine version web1", "the version of the engine on web1")],

@@ -23,7 +23,7 @@ pub const COMMAND: Command = Command {
     name: "create",
     about: "Create a machine",
     description: "Run 'docker-machine create --driver name --help' to include the create flags for that driver in the \
-                  help text.\n\n",
+                  help text.",
     arguments: Arguments::NewMachine,
     flags: &[
         DRIVER,
