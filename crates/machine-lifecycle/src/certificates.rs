@@ -23,7 +23,7 @@ struct Shared {
 impl Lifecycle {
     /// Makes sure that there are a CA and a client certificate, that they are valid, and that they fit each other.
     /// Made under the store's lock, so that many processes at once make one CA.
-    pub(crate) fn ensure_certificates(
+    pub(crate) async fn ensure_certificates(
         &self,
         algorithm: KeyAlgorithm,
         report: &dyn Reporter,
@@ -32,16 +32,20 @@ impl Lifecycle {
             return Ok(());
         }
         self.store.create_layout()?;
-        let _lock = self.store.lock_store(self.settings.lock_limit)?;
+        let _lock = self.lock_certificates(report).await?;
         // Somebody else may have made them while this process waited.
         let shared = self.shared_certificates()?;
         self.make_certificates(shared, algorithm, 0, report)
     }
 
     /// Makes a new client certificate, and renews the CA (with its key kept) if it ends soon.
-    pub(crate) fn renew_client(&self, algorithm: KeyAlgorithm, report: &dyn Reporter) -> Result<(), Error> {
+    pub(crate) async fn renew_client(
+        &self,
+        algorithm: KeyAlgorithm,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
         self.store.create_layout()?;
-        let _lock = self.store.lock_store(self.settings.lock_limit)?;
+        let _lock = self.lock_certificates(report).await?;
         let shared = Shared { client_is_good: false, ..self.shared_certificates()? };
         self.make_certificates(shared, algorithm, RENEW_DAYS, report)
     }

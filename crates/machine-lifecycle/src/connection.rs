@@ -55,9 +55,13 @@ impl Lifecycle {
         };
         let now = OffsetDateTime::now_utc();
         let days = (peer.not_after - now.unix_timestamp()).div_euclid(24 * 60 * 60);
-        let mut warnings =
-            expiring("the engine's certificate", days, &machine.name, "").into_iter().collect::<Vec<_>>();
-        warnings.extend(client_warnings(machine, now));
+        let mut warnings = local_warnings(machine, now);
+        // What the engine shows counts more than the copy here.
+        if let Some(shown) = expiring("the engine's certificate", days, &machine.name)
+            && !warnings.contains(&shown)
+        {
+            warnings.push(shown);
+        }
         Ok(Connection { url: dialled, auth: machine.host_options.auth_options.clone(), warnings })
     }
 
@@ -112,22 +116,24 @@ fn swarm_url(machine: &Machine, url: &str) -> Result<String, Error> {
     Ok(format!("{host}:{port}"))
 }
 
-/// Warnings about the certificates on this computer.
-fn client_warnings(machine: &Machine, now: OffsetDateTime) -> Vec<String> {
+/// Warnings about the certificates of a machine that are on this computer: the engine's, the CA's, the client's.
+pub(crate) fn local_warnings(machine: &Machine, now: OffsetDateTime) -> Vec<String> {
     let auth = &machine.host_options.auth_options;
-    let local =
-        [("the CA's certificate", &auth.ca_cert_path), ("the client's certificate", &auth.client_cert_path)];
-    local
-        .into_iter()
-        .filter_map(|(what, path)| {
-            let pem = std::fs::read_to_string(path).ok()?;
-            let info = CertificateInfo::from_pem(&pem).ok()?;
-            expiring(what, info.days_left(now), &machine.name, "--client-certs ")
-        })
-        .collect()
+    let files = [
+        ("the engine's certificate", &auth.server_cert_path, machine.name.as_str()),
+        // Shared by all machines, so that the text is the same whichever machine is looked at.
+        ("the CA's certificate", &auth.ca_cert_path, "--client-certs MACHINE..."),
+        ("the client's certificate", &auth.client_cert_path, "--client-certs MACHINE..."),
+    ];
+    let warning = |(what, path, arguments): (&str, &String, &str)| {
+        let pem = std::fs::read_to_string(path).ok()?;
+        let info = CertificateInfo::from_pem(&pem).ok()?;
+        expiring(what, info.days_left(now), arguments)
+    };
+    files.into_iter().filter_map(warning).collect()
 }
 
-fn expiring(what: &str, days: i64, machine: &str, flag: &str) -> Option<String> {
+fn expiring(what: &str, days: i64, arguments: &str) -> Option<String> {
     (days < WARN_DAYS).then(|| {
         let when = match days {
             ..0 => "has expired".to_owned(),
@@ -135,7 +141,7 @@ fn expiring(what: &str, days: i64, machine: &str, flag: &str) -> Option<String> 
             1 => "ends in 1 day".to_owned(),
             _ => format!("ends in {days} days"),
         };
-        format!("{what} {when}: run `docker-machine regenerate-certs {flag}{machine}`")
+        format!("{what} {when}: run `docker-machine regenerate-certs {arguments}`")
     })
 }
 

@@ -29,7 +29,7 @@ impl Lifecycle {
         for jump in &request.ssh_jumps {
             crate::reach::parse_jump(jump)?;
         }
-        let lock = self.store.reserve(&request.name, self.settings.lock_limit)?;
+        let lock = self.reserve(&request.name, report).await?;
         let context = ConfigureContext { name: &request.name, store_path: self.store.root() };
         let wish =
             driver.configure(&context, &request.flags).map_err(|error| Error::Configure(Box::new(error)))?;
@@ -37,7 +37,7 @@ impl Lifecycle {
 
         let mut recorder = Recorder::fresh(&self.store, &lock, report);
         recorder.begin(Operation::Create, Phase::Certificates);
-        self.ensure_certificates(request.key_algorithm, report)?;
+        self.ensure_certificates(request.key_algorithm, report).await?;
         line(report, "Running pre-create checks...");
         recorder.enter(Phase::Check);
         let host = Host::new(&self.store, &request.name, report);
@@ -68,7 +68,7 @@ impl Lifecycle {
     /// # Errors
     /// As [`Lifecycle::create`] after the record; [`Error::Store`] where there is no such machine.
     pub async fn resume(&self, name: &str, report: &dyn Reporter) -> Result<Machine, Error> {
-        let (lock, machine) = self.lock_and_load(name)?;
+        let (lock, machine) = self.lock_and_load(name, report).await?;
         let driver = self.driver(&machine.driver_name)?;
         let mut recorder = Recorder::open(&self.store, &lock, report)?;
         if recorder.journal.status == Status::Done {
@@ -76,7 +76,7 @@ impl Lifecycle {
             return Ok(machine);
         }
         recorder.begin(Operation::Create, Phase::Certificates);
-        self.ensure_certificates(recorder.key_algorithm(), report)?;
+        self.ensure_certificates(recorder.key_algorithm(), report).await?;
         line(report, format!("Resuming the creation of {name:?}..."));
         let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
         outcome.map_err(|cause| {

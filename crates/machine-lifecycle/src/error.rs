@@ -19,6 +19,14 @@ pub enum Error {
     /// The record or its folder: missing, taken, torn, locked, not writable.
     #[error("{0}")]
     Store(#[source] Box<StoreError>),
+    /// `create`: the name is taken.
+    #[error("Docker machine {machine:?} already exists")]
+    Taken {
+        /// The machine.
+        machine: String,
+        /// Why that machine is not complete, where it is not.
+        incomplete: Option<String>,
+    },
     /// There is no driver of this name.
     #[error("{0}")]
     NoDriver(#[source] Box<DriverError>),
@@ -245,6 +253,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::BadName(_)
+            | Self::Taken { .. }
             | Self::NoDriver(_)
             | Self::Configure(_)
             | Self::SwarmDiscovery(_)
@@ -253,11 +262,7 @@ impl Error {
             | Self::AlreadyInState { .. }
             | Self::NoSsh { .. }
             | Self::NotSwarmMaster(_) => Kind::User,
-            Self::Store(error)
-                if matches!(**error, StoreError::NoSuchMachine { .. } | StoreError::AlreadyExists { .. }) =>
-            {
-                Kind::User
-            }
+            Self::Store(error) if matches!(**error, StoreError::NoSuchMachine { .. }) => Kind::User,
             Self::Driver { source, .. } | Self::DriverCreate(source)
                 if source.kind() == ErrorKind::Config =>
             {
@@ -272,6 +277,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Taken { machine, incomplete } => incomplete.as_ref().map(|reason| {
+                format!(
+                    "it is not complete ({reason}): `docker-machine create --resume {machine}` goes on with it, \
+                     `docker-machine rm {machine}` removes it"
+                )
+            }),
             Self::NoDriver(error)
             | Self::Configure(error)
             | Self::Precreate(error)

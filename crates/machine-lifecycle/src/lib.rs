@@ -13,6 +13,7 @@ mod certificates;
 mod connection;
 mod create;
 mod error;
+mod locks;
 mod observe;
 mod power;
 mod provision;

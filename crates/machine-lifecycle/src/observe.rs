@@ -9,9 +9,10 @@ use machine_core::{
     EngineOptions, ErrorKind, Machine, MachineName, PowerSupport, Silent, State, SwarmOptions,
 };
 use machine_engine::{Client, EngineError};
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
-use crate::connection::TlsConfigs;
+use crate::connection::{TlsConfigs, local_warnings};
 use crate::{Error, Host, Lifecycle};
 
 /// How many machines are looked at at the same time. Each needs up to two sockets, and 1,024 open files are a common
@@ -41,6 +42,8 @@ pub struct Observation {
     pub response_time: Duration,
     /// Why the machine is not complete, where it is not.
     pub incomplete: Option<String>,
+    /// Certificates that have ended or soon will, one line each.
+    pub warnings: Vec<String>,
 }
 
 impl Observation {
@@ -56,6 +59,7 @@ impl Observation {
             error: String::new(),
             response_time: Duration::ZERO,
             incomplete: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Observation {
             error: error.to_string(),
             response_time: Duration::ZERO,
             incomplete: None,
+            warnings: Vec::new(),
         }
     }
 }
@@ -111,6 +116,7 @@ impl Lifecycle {
             seen.error.clone_from(&reason);
             seen.incomplete = Some(reason);
         }
+        seen.warnings = local_warnings(&machine, OffsetDateTime::now_utc());
         seen.response_time = started.elapsed();
         seen
     }

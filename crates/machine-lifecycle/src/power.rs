@@ -50,7 +50,7 @@ impl Lifecycle {
     /// What the driver, the host or the wait says.
     pub async fn restart(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
         line(report, format!("Restarting {name:?}..."));
-        let (lock, mut machine) = self.lock_and_load(name)?;
+        let (lock, mut machine) = self.lock_and_load(name, report).await?;
         let driver = self.driver(&machine.driver_name)?;
         let host = Host::new(&self.store, &self.name(name)?, report);
         let support = driver.spec().capabilities.restart.clone();
@@ -83,7 +83,7 @@ impl Lifecycle {
     }
 
     async fn switch(&self, name: &str, op: Power, wanted: State, report: &dyn Reporter) -> Result<(), Error> {
-        let (lock, mut machine) = self.lock_and_load(name)?;
+        let (lock, mut machine) = self.lock_and_load(name, report).await?;
         let driver = self.driver(&machine.driver_name)?;
         let host = Host::new(&self.store, &self.name(name)?, report);
         if self.look(&*driver, &host, &mut machine, &lock).await? == wanted {
@@ -164,14 +164,6 @@ impl Lifecycle {
             }
         })
         .await
-    }
-
-    pub(crate) fn lock_and_load(&self, name: &str) -> Result<(MachineLock, Machine), Error> {
-        // Before the lock, so that a name that does not exist waits for nobody.
-        self.store.load(name)?;
-        let lock = self.store.lock_machine(name, self.settings.lock_limit)?;
-        let machine = self.store.load(name)?;
-        Ok((lock, machine))
     }
 }
 

@@ -49,12 +49,12 @@ impl Lifecycle {
         work: Work,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
-        let (lock, mut machine) = self.lock_and_load(name)?;
+        let (lock, mut machine) = self.lock_and_load(name, report).await?;
         self.require_ssh(&machine, what)?;
         let mut recorder = Recorder::open(&self.store, &lock, report)?;
         recorder.begin(operation, Phase::Certificates);
         let done = async {
-            self.ensure_certificates(recorder.key_algorithm(), report)?;
+            self.ensure_certificates(recorder.key_algorithm(), report).await?;
             recorder.enter(Phase::Reach);
             recorder.save()?;
             line(report, "Waiting for SSH to be available...");

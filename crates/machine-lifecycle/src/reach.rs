@@ -68,7 +68,7 @@ impl Lifecycle {
         warn_of_keys(&session, report);
         let mut pinned = journal;
         if pin(&session, &mut pinned, report) {
-            self.keep_pins(name, &pinned, report);
+            self.keep_pins(name, &pinned, report).await;
         }
         Ok(session)
     }
@@ -195,14 +195,14 @@ impl Lifecycle {
 
     /// Keeps new pins. Somebody else may be at work on the machine: then they are pinned at the next contact, which is
     /// told, because until then a changed key would not be noticed.
-    fn keep_pins(&self, name: &str, pinned: &Journal, report: &dyn Reporter) {
-        let kept = self.store.lock_machine(name, Duration::from_secs(2)).and_then(|lock| {
+    async fn keep_pins(&self, name: &str, pinned: &Journal, report: &dyn Reporter) {
+        let kept = self.lock(name, report).await.and_then(|lock| {
             let mut journal = self.store.load_journal(name)?.unwrap_or_default();
             journal.host_keys.clone_from(&pinned.host_keys);
             if let Some(keys) = pinned.extra.get(JUMP_KEYS) {
                 journal.extra.insert(JUMP_KEYS.to_owned(), keys.clone());
             }
-            self.store.save_journal(&lock, &journal)
+            Ok(self.store.save_journal(&lock, &journal)?)
         });
         if let Err(error) = kept {
             report.report(Event::Warning(format!("the host key of {name:?} could not be pinned: {error}")));

@@ -15,13 +15,13 @@ impl Lifecycle {
     ///
     /// # Errors
     /// [`Error::Certificates`] and its neighbours.
-    pub fn regenerate_client_certs(
+    pub async fn regenerate_client_certs(
         &self,
         algorithm: KeyAlgorithm,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
         line(report, "Regenerating local certificates");
-        self.renew_client(algorithm, report)?;
+        self.renew_client(algorithm, report).await?;
         let elsewhere = self.redistribute()?;
         if !elsewhere.is_empty() {
             report.report(Event::Notice(format!(

@@ -27,7 +27,7 @@ impl Lifecycle {
         if !self.store.exists(name) {
             return Err(StoreError::NoSuchMachine { name: name.to_owned() }.into());
         }
-        let lock = self.store.lock_machine(name, self.settings.lock_limit)?;
+        let lock = self.lock(name, report).await?;
         let mut problems = Vec::new();
         let removed = match self.store.load(name) {
             Ok(machine) => {

@@ -15,7 +15,7 @@ impl Lifecycle {
     /// # Errors
     /// [`Error::NoSsh`] for a machine that is only a URL; else what reaching or the upgrade says.
     pub async fn upgrade(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
-        let (lock, mut machine) = self.lock_and_load(name)?;
+        let (lock, mut machine) = self.lock_and_load(name, report).await?;
         self.require_ssh(&machine, "upgrade")?;
         let driver = self.driver(&machine.driver_name)?;
         let host = Host::new(&self.store, &self.name(name)?, report);
@@ -25,7 +25,7 @@ impl Lifecycle {
             line(report, "Starting machine so machine can be upgraded...");
             drop(lock);
             self.start(name, report).await?;
-            let (lock, machine) = self.lock_and_load(name)?;
+            let (lock, machine) = self.lock_and_load(name, report).await?;
             return self.upgrade_locked(machine, lock, report).await;
         }
         self.upgrade_locked(machine, lock, report).await
