@@ -11,7 +11,7 @@ dm_find_dockerd() {
       return 0
     fi
   done
-  dm_i=$(command -v dockerd 2>/dev/null) || return 1
+  [ -z "$dm_root" ] && dm_i=$(command -v dockerd 2>/dev/null) || return 1
   case $dm_i in /*) dm_dockerd=$dm_i ;; *) return 1 ;; esac
 }
 

@@ -93,7 +93,7 @@ impl Renderer {
         self
     }
 
-    /// With this folder before every path that is read or written.
+    /// With this folder before every path that is read or written, and with its folder `shims` first in `PATH`.
     #[must_use]
     pub fn root(mut self, root: impl Into<String>) -> Self {
         self.root = root.into();
@@ -120,9 +120,8 @@ impl Renderer {
     /// that arrived only in part is a syntax error, and no command can read the rest of it as its input.
     fn head(&self, plan: &Plan) -> String {
         let mut text = String::from("{\nLC_ALL=C; export LC_ALL\n");
-        text.push_str(
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH:/opt/bin; export PATH\n",
-        );
+        let shims = if self.root.is_empty() { String::new() } else { format!("{}/shims:", self.root) };
+        let _ = writeln!(text, "PATH={}\"{PATH}\"; export PATH", quote(&shims));
         // Packages ask nothing, and restart no other services.
         text.push_str("DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 UCF_FORCE_CONFFOLD=1\n");
         text.push_str("export DEBIAN_FRONTEND NEEDRESTART_SUSPEND UCF_FORCE_CONFFOLD\n");
@@ -139,14 +138,15 @@ impl Renderer {
     }
 }
 
+/// Login shells for commands often lack the folders of system programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH:/opt/bin";
+
 /// A shell whose printf is a program of its own would show file contents in its argument list.
 const PREPARE: &str = r#"umask 022
 dm_changed=0 dm_uid=$(id -u) dm_stage=''
 case $(command -v printf) in
 /*) echo "the shell of this host has no printf of its own"; return 1 ;;
 esac
-dm_timeout=
-if timeout -k 1 9 true 2>/dev/null; then dm_timeout=1; fi
 "#;
 
 /// Names of steps may have anything in them; a comment must stay on its line.

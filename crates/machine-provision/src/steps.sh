@@ -28,40 +28,43 @@ dm_waiting() {
 
 dm_pause() { sleep 0.25 2>/dev/null || sleep 1; }
 
-# PID: ends a process and those that it started.
-dm_end_tree() {
+# PID: a process and all that it started, one id a line.
+dm_tree() {
+  echo "$1"
   for dm_stat in /proc/[0-9]*/stat; do
     read -r dm_child dm_text 2>/dev/null <"$dm_stat" || continue
+    # 812 (name) S PARENT ...
     dm_text=${dm_text##*) }
     dm_text=${dm_text#* }
-    if [ "${dm_text%% *}" = "$1" ]; then (dm_end_tree "$dm_child"); fi
+    if [ "${dm_text%% *}" = "$1" ]; then (dm_tree "$dm_child"); fi
   done
-  kill -TERM "$1" 2>/dev/null
 }
 
-# COMMAND...: runs it for as long as the step has time.
+# COMMAND...: runs it for as long as the step has time, then ends it with all that it started. (timeout is not on every host, and
+# busybox's ends only the command itself, whose children then keep the connection open.)
 dm_run() {
   dm_in_time || return 124
-  if [ -n "$dm_timeout" ]; then
-    timeout -k 10 "$dm_rest" "$@"
-    dm_status=$?
-  else
-    "$@" &
-    dm_pid=$!
-    (
-      dm_n=$dm_rest
-      while [ "$dm_n" -gt 0 ]; do
-        sleep 1
-        kill -0 "$dm_pid" 2>/dev/null || exit 0
-        dm_n=$((dm_n - 1))
-      done
-      dm_end_tree "$dm_pid"
-      sleep 5
-      kill -KILL "$dm_pid" 2>/dev/null
-    ) >/dev/null 2>&1 &
-    wait "$dm_pid"
-    dm_status=$?
-  fi
+  "$@" &
+  dm_pid=$!
+  (
+    dm_n=$dm_rest
+    while [ "$dm_n" -gt 0 ]; do
+      sleep 1
+      kill -0 "$dm_pid" 2>/dev/null || exit 0
+      dm_n=$((dm_n - 1))
+    done
+    dm_tree=$(dm_tree "$dm_pid")
+    # shellcheck disable=SC2086
+    kill -TERM $dm_tree
+    sleep 5
+    # shellcheck disable=SC2086
+    kill -KILL $dm_tree
+  ) >/dev/null 2>&1 &
+  dm_watch=$!
+  wait "$dm_pid"
+  dm_status=$?
+  # It would keep the connection open for its last second. This signal is the one that no shell has a word for.
+  kill -PIPE "$dm_watch" 2>/dev/null
   dm_in_time || return 124
   return "$dm_status"
 }
@@ -216,7 +219,7 @@ dm_hostname() {
     dm_system_file "$2" dm_hostname_content || return 1
   fi
   dm_a=
-  read -r dm_a 2>/dev/null </proc/sys/kernel/hostname || dm_a=$(uname -n)
+  read -r dm_a 2>/dev/null <"$dm_root/proc/sys/kernel/hostname" || dm_a=$(uname -n)
   [ "$dm_a" != "$1" ] || return 0
   dm_changed=1
   if dm_has sethostname; then
@@ -226,7 +229,7 @@ dm_hostname() {
   elif dm_has hostnamectl; then
     dm_run hostnamectl set-hostname "$1"
   else
-    printf '%s\n' "$1" >/proc/sys/kernel/hostname
+    printf '%s\n' "$1" >"$dm_root/proc/sys/kernel/hostname"
   fi
 }
 dm_hostname_content() { printf '%s\n' "$dm_hostname_name"; }
