@@ -326,13 +326,21 @@ async fn a_connection_and_commands_cost_few_round_trips() {
     let session =
         Session::connect(&target, &credentials, &policy, &Options::default()).await.expect("connect");
     let connect = turns.take();
-    let mut execs = Vec::new();
-    for n in 0..5 {
-        let output = session.exec("cat", format!("{n}"), &ExecLimits::default()).await.expect("exec");
-        assert_eq!(output.stdout_text(), n.to_string());
-        execs.push(turns.take());
+    let (mut bare, mut fed) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let output = session.exec("echo x", Bytes::new(), &ExecLimits::default()).await.expect("exec");
+        assert_eq!(output.stdout_text(), "x\n");
+        bare.push(turns.take());
     }
-    println!("round trips: connect 1 (TCP) + {connect}, commands {execs:?}");
-    assert!(connect <= 7, "connect took {connect} round trips beyond TCP's");
-    assert!(execs[0] <= 3 && execs[1..].iter().sum::<usize>() <= 8, "commands took {execs:?}");
+    for _ in 0..4 {
+        let output = session.exec("cat", "x", &ExecLimits::default()).await.expect("exec");
+        assert_eq!(output.stdout_text(), "x");
+        fed.push(turns.take());
+    }
+    println!("round trips: connect 1 (TCP) + {connect}, commands {bare:?}, commands with input {fed:?}");
+    assert!(connect <= 6, "connect took {connect} round trips beyond TCP's");
+    // The first one waits for its channel; the next ones find one that was asked for ahead. OpenSSH gives no room for
+    // input before the command runs, so input costs one more. A slow machine may split an answer in two.
+    assert!(bare.iter().sum::<usize>() <= 8, "commands took {bare:?}");
+    assert!(fed.iter().sum::<usize>() <= 12, "commands with input took {fed:?}");
 }
