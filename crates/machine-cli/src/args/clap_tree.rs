@@ -21,6 +21,8 @@ pub fn single(command: &Command, more: &[Flag]) -> clap::Command {
         .override_usage(command.usage())
         .after_help(examples(command))
         .help_template(COMMAND_HELP)
+        // One line a flag, however long.
+        .term_width(0)
         .args_override_self(true)
         .disable_help_flag(true)
         .disable_version_flag(true)

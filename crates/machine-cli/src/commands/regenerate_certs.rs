@@ -6,7 +6,7 @@ use crate::args::{Arguments, Command, Flag, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
 use crate::progress::{self, To};
-use crate::{machines, output};
+use crate::{machines, output, runtime};
 
 /// The declaration.
 pub const COMMAND: Command = Command {
@@ -55,7 +55,8 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
             lifecycle.store().load(&name)?;
         }
         let to = if invocation.json() { To::Stderr } else { To::Stdout };
-        lifecycle.regenerate_client_certs(algorithm, &*progress::reporter("", to, false))?;
+        let report = progress::reporter("", to, false);
+        runtime::look(async { Ok(lifecycle.regenerate_client_certs(algorithm, &*report).await?) })?;
     }
     machines::each(invocation, async |lifecycle, name, report| {
         lifecycle.regenerate_server_certs(name, report).await
