@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use machine_core::{AuthOptions, Event, Machine, Reporter};
 use machine_engine::{EngineError, Identity, TlsConfig};
@@ -16,6 +17,9 @@ use crate::{Error, Lifecycle};
 
 /// From how many days before a certificate's end on the user is told.
 const WARN_DAYS: i64 = 30;
+
+/// How long an engine behind jump hosts is waited for: as a rule there is no way to it at all.
+const BEHIND_LIMIT: Duration = Duration::from_secs(10);
 
 /// An engine that answered, and what a client needs for it.
 #[derive(Clone, Debug)]
@@ -74,14 +78,31 @@ impl Lifecycle {
         let url = self.known(machine)?.url;
         let tls = TlsConfigs::default().of(machine)?;
         let what = format!("the engine of machine {:?} to answer over TLS on {url}", machine.name);
-        wait::until(&what, self.settings.engine_limit, report, async || {
+        let behind = self.is_behind_jump_hosts(&machine.name)?;
+        let limit = if behind { BEHIND_LIMIT } else { self.settings.engine_limit };
+        let answered = wait::until(&what, limit, report, async || {
             match machine_engine::check_tls(&url, &tls, self.settings.dial_limit).await {
                 Ok(_) => Ok(Look::Found(())),
                 Err(error) if error.is_unreachable() => Ok(Look::NotYet(error.to_string())),
                 Err(error) => Err(connection_error(machine, &url, error)),
             }
         })
-        .await
+        .await;
+        match answered {
+            // The host itself has seen its engine listen; only the way to it is missing.
+            Err(Error::TimedOut(timed_out)) if behind => {
+                report.report(Event::Warning(format!(
+                    "the engine of {name:?} runs, but this computer can't reach {url} past the jump hosts ({last}): \
+                     forward its port with `docker-machine ssh {name} -N -L {port}:localhost:{port}` and use \
+                     tcp://localhost:{port}",
+                    name = machine.name,
+                    last = timed_out.last,
+                    port = url.rsplit_once(':').map_or("2376", |(_, port)| port),
+                )));
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Waits for the engine of a host that was (re)started. Where the host's address is new, the engine's certificate

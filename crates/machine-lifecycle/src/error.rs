@@ -114,6 +114,12 @@ pub enum Error {
         /// The state.
         state: State,
     },
+    /// The host does not answer, and its driver can't turn it on.
+    #[error("machine {machine:?} does not answer on its SSH port, and its driver can't turn it on")]
+    Down {
+        /// The machine.
+        machine: String,
+    },
     /// The machine has no SSH: it is only a URL.
     #[error("machine {machine:?} (driver {driver:?}) has no SSH: {what} is not possible")]
     NoSsh {

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use machine_core::{
-    EngineOptions, ErrorKind, Machine, MachineName, PowerSupport, Silent, State, SwarmOptions,
-};
+use machine_core::{EngineOptions, ErrorKind, Machine, MachineName, Silent, State, SwarmOptions};
 use machine_engine::{Client, EngineError};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
 use crate::connection::{TlsConfigs, local_warnings};
+use crate::power::can_be_started;
 use crate::{Error, Host, Lifecycle};
 
 /// How many machines are looked at at the same time. Each needs up to two sockets, and 1,024 open files are a common
@@ -149,7 +148,7 @@ impl Lifecycle {
             Ok(state) => {
                 seen.state = state;
                 let off = matches!(state, State::Stopped | State::Saved | State::Paused);
-                if off && self.can_be_started(machine) {
+                if off && self.driver(&machine.driver_name).is_ok_and(|driver| can_be_started(&*driver)) {
                     // Nobody expects an engine to answer there. Where nobody could have turned it off, that it does
                     // not answer is trouble.
                     seen.error.clear();
@@ -166,17 +165,11 @@ impl Lifecycle {
         }
     }
 
-    fn can_be_started(&self, machine: &Machine) -> bool {
-        self.driver(&machine.driver_name)
-            .is_ok_and(|driver| matches!(driver.spec().capabilities.start, PowerSupport::Driver))
-    }
-
     async fn driver_state(&self, machine: &Machine) -> Result<State, Error> {
         let driver = self.driver(&machine.driver_name)?;
         let name = MachineName::new(machine.name.as_str()).map_err(Error::BadName)?;
         let host = Host::new(&self.store, &name, &Silent);
-        let observed = driver.observe(&host.cx(), &machine.driver).await;
-        observed.map(|observed| observed.state).map_err(|error| Error::driver(&machine.name, error))
+        Ok(self.observed(&*driver, &host, machine).await?.state)
     }
 
     async fn query_version(

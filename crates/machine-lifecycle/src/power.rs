@@ -1,7 +1,8 @@
 //! Turning hosts on and off.
 
 use machine_core::{
-    Driver, DriverError, DriverState, ErrorKind, Event, Machine, Power, PowerSupport, Reporter, Silent, State,
+    Driver, DriverError, DriverState, ErrorKind, Event, Machine, Observed, Power, PowerSupport, Reporter,
+    Silent, State,
 };
 use machine_ssh::ExecLimits;
 use machine_store::MachineLock;
@@ -59,6 +60,9 @@ impl Lifecycle {
         }
         let state = self.look(&*driver, &host, &mut machine, &lock).await?;
         match (support, state) {
+            (_, State::Stopped) if !can_be_started(&*driver) => {
+                return Err(Error::Down { machine: name.to_owned() });
+            }
             (_, State::Stopped) => self.power(&*driver, &host, &mut machine, &lock, Power::Start).await?,
             (PowerSupport::OverSsh, _) => self.reboot_over_ssh(&lock, &machine, report).await?,
             _ => self.power(&*driver, &host, &mut machine, &lock, Power::Restart).await?,
@@ -77,9 +81,35 @@ impl Lifecycle {
         let driver = self.driver(&machine.driver_name)?;
         let machine_name = self.name(name)?;
         let host = Host::new(&self.store, &machine_name, report);
-        let observed =
-            driver.observe(&host.cx(), &machine.driver).await.map_err(|error| Error::driver(name, error))?;
-        Ok(observed.state)
+        Ok(self.observed(&*driver, &host, &machine).await?.state)
+    }
+
+    /// Asks the driver what the host is doing. A driver that can only dial the host can't see past jump hosts: then it
+    /// is the SSH server behind them that answers or does not.
+    pub(crate) async fn observed(
+        &self,
+        driver: &dyn Driver,
+        host: &Host<'_>,
+        machine: &Machine,
+    ) -> Result<Observed, Error> {
+        let name = &machine.name;
+        if can_be_started(driver) || !self.is_behind_jump_hosts(name)? {
+            let observed = driver.observe(&host.cx(), &machine.driver).await;
+            return observed.map_err(|error| Error::driver(name, error));
+        }
+        let state = match self.connect(name, &ConnectOptions::default(), &Silent).await {
+            Ok(session) => {
+                session.close().await;
+                State::Running
+            }
+            Err(Error::Ssh { source, .. }) if source.is_transient() => State::Stopped,
+            Err(error) => return Err(error),
+        };
+        Ok(Observed { state, changed: None })
+    }
+
+    pub(crate) fn is_behind_jump_hosts(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.store.load_journal(name)?.is_some_and(|journal| !journal.jump_hosts.is_empty()))
     }
 
     async fn switch(&self, name: &str, op: Power, wanted: State, report: &dyn Reporter) -> Result<(), Error> {
@@ -124,8 +154,7 @@ impl Lifecycle {
         machine: &mut Machine,
         lock: &MachineLock,
     ) -> Result<State, Error> {
-        let observed = driver.observe(&host.cx(), &machine.driver).await;
-        let observed = observed.map_err(|error| Error::driver(&machine.name, error))?;
+        let observed = self.observed(driver, host, machine).await?;
         self.keep(machine, lock, observed.changed)?;
         Ok(observed.state)
     }
@@ -165,6 +194,12 @@ impl Lifecycle {
         })
         .await
     }
+}
+
+/// Whether the driver can turn hosts on. One that can't (it reaches servers that somebody else runs) sees no more of
+/// them than whether they answer.
+pub(crate) fn can_be_started(driver: &dyn Driver) -> bool {
+    matches!(driver.spec().capabilities.start, PowerSupport::Driver)
 }
 
 fn unsupported(name: &str, text: &str) -> Error {

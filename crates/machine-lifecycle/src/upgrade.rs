@@ -3,7 +3,7 @@
 use machine_core::{Reporter, State};
 use machine_store::{Operation, Phase};
 
-use crate::power::line;
+use crate::power::{can_be_started, line};
 use crate::recorder::Recorder;
 use crate::request::Extras;
 use crate::{Error, Host, Lifecycle};
@@ -20,7 +20,7 @@ impl Lifecycle {
         let driver = self.driver(&machine.driver_name)?;
         let host = Host::new(&self.store, &self.name(name)?, report);
         let state = self.look(&*driver, &host, &mut machine, &lock).await?;
-        let can_start = matches!(driver.spec().capabilities.start, machine_core::PowerSupport::Driver);
+        let can_start = can_be_started(&*driver);
         if state == State::Stopped && can_start {
             line(report, "Starting machine so machine can be upgraded...");
             drop(lock);
