@@ -153,8 +153,7 @@ mod tests {
         let text = "#!/bin/sh\necho 'export DOCKER_HOST=\"tcp://10.0.0.1:2376\"'\necho '# Run this'\n";
         std::fs::write(&program, text).unwrap();
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let session =
-            Session { program, store: store.path().to_owned(), client: PathBuf::from("docker") };
+        let session = Session { program, store: store.path().to_owned(), client: PathBuf::from("docker") };
         let docker = session.docker(&["ps"]).unwrap();
         let host = docker.get_envs().find(|(name, _)| *name == "DOCKER_HOST").and_then(|(_, value)| value);
         assert_eq!(host, Some("tcp://10.0.0.1:2376".as_ref()));

@@ -56,12 +56,12 @@ pub fn packages() -> Outcome {
         return Ok(());
     }
     println!("installing {}", missing.join(" "));
-    workspace::run(&mut apt_get(&["-qq", "update"])?)?;
+    workspace::read(&mut apt_get(&["-qq", "update"])?)?;
     if missing.is_empty() {
         return Ok(());
     }
     let mut install = apt_get(&["-qq", "install", "--yes", "--no-install-recommends"])?;
-    workspace::run(install.args(missing))
+    workspace::read(install.args(missing)).map(drop)
 }
 
 /// The lab finds its mirror by what `apt-get update` has fetched.

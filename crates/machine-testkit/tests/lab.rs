@@ -1,7 +1,9 @@
 //! The lab itself: what other tests build on is what it says.
 
 use std::{
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpStream},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -171,6 +173,43 @@ fn nothing_is_left_of_a_dropped_host() -> Outcome {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     assert!(!mounts.contains(record.dir().to_str().unwrap_or("?")), "{mounts}");
     assert!(matches!(lab.attach(&record.name), Err(LabError::NoHost(_))));
+    Ok(())
+}
+
+/// Not a test of its own: what [`a_killed_tests_host_goes_when_the_lab_is_opened_again`] starts and kills.
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn holds_a_host_until_it_is_killed() -> Outcome {
+    let Some(lab) = Lab::for_test()? else { return Ok(()) };
+    let host =
+        lab.host(Spec::new(Variant::Bare).named(&std::env::var("LAB_TEST_HOST").unwrap_or_default()))?;
+    println!("up: {}", host.name());
+    std::thread::sleep(Duration::from_secs(600));
+    Ok(())
+}
+
+#[test]
+fn a_killed_tests_host_goes_when_the_lab_is_opened_again() -> Outcome {
+    let Some(lab) = Lab::for_test()? else { return Ok(()) };
+    let name = format!("orphan-{}", std::process::id());
+    let mut child = Command::new(std::env::current_exe().expect("this test's program"))
+        .args(["--ignored", "--exact", "--nocapture", "holds_a_host_until_it_is_killed"])
+        .env("LAB_TEST_HOST", &name)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the test's program runs");
+    let output = BufReader::new(child.stdout.take().expect("stdout was asked for"));
+    let up = output.lines().map_while(Result::ok).any(|line| line.contains(&format!("up: {name}")));
+    assert!(up, "the other process made no host");
+    let init = lab.attach(&name)?.init_pid()?;
+    lab.reap()?;
+    assert!(lab.attach(&name).is_ok(), "a host whose maker lives stays");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    Lab::open()?;
+    assert!(matches!(lab.attach(&name), Err(LabError::NoHost(_))));
+    // Its entry may wait for this computer's PID 1 to collect it, but it runs nothing.
+    assert!(std::fs::read(format!("/proc/{init}/cmdline")).unwrap_or_default().is_empty());
     Ok(())
 }
 

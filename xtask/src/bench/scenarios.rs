@@ -39,19 +39,19 @@ fn one_machine(folder: &Path, words: &[&str]) -> Result<Prepared, Box<dyn Error>
     with_machines(folder, 1, words)
 }
 
-/// A thousand of them; `DOCKER_HOST` names their address.
+/// A thousand of them; `DOCKER_HOST` names the last.
 fn thousand(folder: &Path, words: &[&str]) -> Result<Prepared, Box<dyn Error>> {
     with_machines(folder, 1000, words)
 }
 
 fn with_machines(folder: &Path, machines: usize, words: &[&str]) -> Result<Prepared, Box<dyn Error>> {
     let at = ssh_port()?;
-    store::fill(folder, machines, &at.ip().to_string(), at.port())?;
+    store::fill(folder, machines, at.port())?;
     Ok(Prepared {
         words: words.iter().map(|w| (*w).to_owned()).collect(),
         env: vec![
             ("MACHINE_STORAGE_PATH", folder.to_string_lossy().into_owned()),
-            ("DOCKER_HOST", format!("tcp://{}:2376", at.ip())),
+            ("DOCKER_HOST", format!("tcp://{}:2376", store::address(machines - 1))),
         ],
         alive: Box::new(()),
     })

@@ -1,11 +1,16 @@
 //! A store with machines in it, as the reference program leaves one.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, io, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
 
-/// Writes so many `generic` machines (`m0000`, …) that say to be at `address` and take SSH at `port`.
-pub fn fill(store: &Path, machines: usize, address: &str, port: u16) -> io::Result<()> {
+/// The address of machine number `n`: each has its own, all of them are this computer.
+pub fn address(n: usize) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + n as u32)
+}
+
+/// Writes so many `generic` machines (`m0000`, …) that take SSH at `port`.
+pub fn fill(store: &Path, machines: usize, port: u16) -> io::Result<()> {
     for folder in ["certs", "machines"] {
         fs::create_dir_all(store.join(folder))?;
     }
@@ -14,7 +19,10 @@ pub fn fill(store: &Path, machines: usize, address: &str, port: u16) -> io::Resu
         let folder = store.join("machines").join(&name);
         fs::create_dir(&folder)?;
         let file = folder.join("config.json");
-        fs::write(&file, serde_json::to_string_pretty(&config(store, &name, address, port))?)?;
+        fs::write(
+            &file,
+            serde_json::to_string_pretty(&config(store, &name, &address(n).to_string(), port))?,
+        )?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     }
     Ok(())

@@ -197,6 +197,12 @@ impl Lab {
         self.dir.join("busybox.tar")
     }
 
+    /// Debian 12's docker client (20.10) of the root file system; it runs on this machine too where its C library
+    /// is not older than Debian 12's.
+    pub fn docker_client(&self) -> PathBuf {
+        base::Base::of(&self.dir).rootfs().join("usr/bin/docker")
+    }
+
     /// Where this lab keeps its state.
     pub fn dir(&self) -> &Path {
         &self.dir
