@@ -78,15 +78,20 @@ impl Sftp {
         let (channel, slot) = session.open_channel().await?;
         let fail = |e| session.channel_error("SFTP", e);
         channel.request_subsystem(true, "sftp").await.map_err(fail)?;
-        // Version 3, sent along with the request for the subsystem.
-        channel
-            .data_bytes(Bytes::from_static(&[0, 0, 0, 5, packet::INIT, 0, 0, 0, 3]))
-            .await
-            .map_err(fail)?;
         let mut running = Running::new(channel, slot).without_signal();
         let (mut reader, writer) = running.split();
         let mut incoming = BytesMut::new();
-        match next_packet(&mut reader, &mut incoming).await {
+        let greet = async {
+            // Version 3. OpenSSH gives room for it only once the subsystem runs, so this may never end.
+            let hello = Bytes::from_static(&[0, 0, 0, 5, packet::INIT, 0, 0, 0, 3]);
+            let _ = writer.data_bytes(hello).await;
+            std::future::pending::<()>().await
+        };
+        let answer = tokio::select! {
+            answer = next_packet(&mut reader, &mut incoming) => answer,
+            () = greet => Ok(None),
+        };
+        match answer {
             Ok(Some((packet::VERSION, _))) => {}
             Ok(None) if session.is_closed() => return Err(session.closed("starting SFTP")),
             Ok(None) => return Ok(None),
