@@ -221,6 +221,10 @@ fn a_process_that_is_killed_while_it_saves_loses_nothing() {
         let mut child = spawn("child_saves", &store, "foo");
         wait_for_line(&mut child, "SAVES");
         sleep(Duration::from_micros(round * 457 % 9000));
+        // Some are killed before the first save; one is not, however slow this computer is.
+        while round == 20 && !store.exists("foo") {
+            sleep(Duration::from_millis(1));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         match store.load("foo") {
