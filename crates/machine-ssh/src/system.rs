@@ -70,7 +70,7 @@ pub enum CopyPath {
 }
 
 impl SystemClient {
-    /// `ssh …options… HOST [-- command…]`. The words of the command reach the host's shell joined by spaces, as ssh
+    /// `ssh …options… -- HOST command…`. After `--` ssh takes no word of the command for an option. The words of the command reach the host's shell joined by spaces, as ssh
     /// does it: quote them if they are to stay words.
     pub fn ssh(&self, options: &[OsString], command: &[OsString]) -> Vec<OsString> {
         let mut argv = vec!["ssh".into()];
@@ -78,10 +78,7 @@ impl SystemClient {
         argv.extend(["-l".into(), self.host.target.user.clone().into()]);
         argv.extend_from_slice(options);
         argv.extend(["--".into(), self.host.target.host.clone().into()]);
-        if !command.is_empty() {
-            argv.push("--".into());
-            argv.extend_from_slice(command);
-        }
+        argv.extend_from_slice(command);
         argv
     }
 
@@ -124,9 +121,7 @@ impl SystemClient {
     pub fn sshfs(&self, remote: &OsStr, mountpoint: &OsStr, options: &[OsString]) -> Vec<OsString> {
         let mut argv = vec!["sshfs".into()];
         argv.extend(["-F".into(), "/dev/null".into(), "-p".into(), self.host.target.port.to_string().into()]);
-        let identities =
-            self.host.key_files.iter().map(|file| ("IdentityFile", config_word(file.as_os_str())));
-        for (name, value) in self.settings().into_iter().chain(identities) {
+        for (name, value) in self.settings() {
             argv.push("-o".into());
             argv.push(fuse_option(name, &value));
         }
@@ -147,7 +142,7 @@ impl SystemClient {
     }
 
     fn common_arguments(&self, port_flag: &str) -> Vec<OsString> {
-        let mut argv = hop_arguments(&self.host, port_flag);
+        let mut argv = hop_arguments(&self.host, port_flag).to_vec();
         for (name, value) in self.settings() {
             argv.push("-o".into());
             argv.push(setting(name, &value));
@@ -165,7 +160,7 @@ impl SystemClient {
 
     fn hop_settings(&self, hop: &SystemHop) -> Vec<(&'static str, OsString)> {
         let identities_only = if hop.key_files.is_empty() { "no" } else { "yes" };
-        vec![
+        let mut settings = vec![
             ("UserKnownHostsFile", config_word(self.known_hosts.as_os_str())),
             ("GlobalKnownHostsFile", "/dev/null".into()),
             ("StrictHostKeyChecking", "yes".into()),
@@ -176,7 +171,10 @@ impl SystemClient {
             ("ConnectTimeout", self.connect_timeout.as_secs().max(1).to_string().into()),
             ("ServerAliveInterval", "15".into()),
             ("LogLevel", self.log_level.name().into()),
-        ]
+        ];
+        // Not `-i`: ssh looks for that file before it expands `%`, and then expands it.
+        settings.extend(hop.key_files.iter().map(|file| ("IdentityFile", config_word(file.as_os_str()))));
+        settings
     }
 
     /// What leads to the hop after the first `count` jumps: ssh to the last of them, which is reached in the same way.
@@ -224,13 +222,8 @@ impl SystemClient {
 }
 
 /// No configuration file of the user or the system has a say: the pins are ours.
-fn hop_arguments(hop: &SystemHop, port_flag: &str) -> Vec<OsString> {
-    let mut argv: Vec<OsString> = vec!["-F".into(), "/dev/null".into()];
-    argv.extend([port_flag.into(), hop.target.port.to_string().into()]);
-    for file in &hop.key_files {
-        argv.extend(["-i".into(), OsString::from_vec(double_percents(file.as_os_str().as_bytes()))]);
-    }
-    argv
+fn hop_arguments(hop: &SystemHop, port_flag: &str) -> [OsString; 4] {
+    ["-F".into(), "/dev/null".into(), port_flag.into(), hop.target.port.to_string().into()]
 }
 
 /// The name under which a host's keys stand in the known_hosts file: no character that means something there.

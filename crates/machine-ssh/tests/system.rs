@@ -60,6 +60,9 @@ fn ssh_runs_commands_and_takes_only_the_pinned_key() {
     let folder = tempfile::tempdir().expect("folder");
     let client = client(folder.path(), &server, &[]);
     assert_eq!(ok(&client.ssh(&[], &["echo".into(), "-n".into(), "'a  b'".into()])), "a  b");
+    // Taken for an option it would leave ssh with a login shell, which ends well; the shell there complains of it.
+    let dashed = start(&client.ssh(&[], &["-v".into()])).status.code();
+    assert!(matches!(dashed, Some(2 | 127)), "{dashed:?}");
     assert_eq!(start(&client.ssh(&["-T".into()], &["exit 7".into()])).status.code(), Some(7));
 
     let other = public_of(&keygen(folder.path(), "other", &["-t", "ed25519"]));
