@@ -5,7 +5,8 @@ mod common;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use common::{Place, have, text};
+use common::{Place, text};
+use machine_testkit::skip;
 use serde_json::Value;
 
 /// The flags of the reference program, by command; `driver:NAME` are those of `create -d NAME`.
@@ -119,7 +120,7 @@ fn machines_drivers_flags_and_filters_are_completed() {
 
 #[test]
 fn real_bash_completes_machines() {
-    if !have("bash") {
+    if !skip::require(&["bash"]) {
         return;
     }
     let place = Place::new();
@@ -171,7 +172,7 @@ fn docker_s_way_of_calling_plugins() {
 
 #[test]
 fn the_real_docker_runs_it_as_its_command_machine() {
-    if !have("docker") {
+    if !skip::require(&["docker"]) {
         return;
     }
     let place = Place::new();

@@ -52,9 +52,10 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
         }
         let client = system_client::prepare(invocation, &lifecycle, &name, &options)?;
         let words = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        return Err(system_client::become_program(
-            &client.ssh(&words(&asked.options), &words(&asked.command)),
-        ));
+        // The host's name stands behind `--`; what follows it is the command, dashes and all.
+        let mut argv = client.ssh(&words(&asked.options), &[]);
+        argv.extend(words(&asked.command));
+        return Err(system_client::become_program(&argv));
     }
     let command = (!asked.command.is_empty()).then(|| asked.command.join(" "));
     let request = ShellRequest { command, pty: asked.pty, ..ShellRequest::default() };

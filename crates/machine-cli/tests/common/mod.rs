@@ -62,18 +62,3 @@ impl Place {
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
-
-/// Whether a program that a test needs is there. In CI it has to be.
-#[allow(dead_code)]
-pub fn have(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    assert!(
-        found || std::env::var_os("MACHINE_TEST_REQUIRE_ALL").is_none(),
-        "{program} is needed for this test and not installed"
-    );
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
