@@ -86,7 +86,7 @@ struct Session {
 impl Session {
     /// Our program, shown as it is called.
     fn machine(&self, words: &[&str]) -> Process {
-        println!("$ docker-machine {}", words.join(" "));
+        show("docker-machine", words);
         let mut program = workspace::command(&self.program.to_string_lossy());
         program.env("MACHINE_STORAGE_PATH", &self.store).args(words);
         program
@@ -95,7 +95,7 @@ impl Session {
     /// The docker client as a shell has it after `eval $(docker-machine env demo)`.
     fn docker(&self, words: &[&str]) -> Result<Process, Box<dyn Error>> {
         let exports = workspace::read(&mut self.machine(&["env", "--shell", "bash", MACHINE]))?;
-        println!("$ docker {}", words.join(" "));
+        show("docker", words);
         let mut docker = workspace::command(&self.client.to_string_lossy());
         for line in exports.lines().filter_map(|line| line.strip_prefix("export ")) {
             let (name, value) = line.split_once('=').ok_or_else(|| format!("no assignment: {line}"))?;
@@ -135,10 +135,16 @@ fn use_machine(steps: &mut Steps, session: &Session, lab: &Lab, host: &Host) -> 
     steps.take("docker-machine rm", || workspace::run(&mut session.machine(&["rm", "-y", MACHINE])))
 }
 
+/// Prints a command line as one would type it.
+fn show(program: &str, words: &[&str]) {
+    let typed = words.iter().map(|w| if w.contains([' ', ';']) { format!("'{w}'") } else { (*w).to_owned() });
+    println!("$ {program} {}", typed.collect::<Vec<_>>().join(" "));
+}
+
 /// This computer's docker client, or else the one of the lab's root file system.
 fn docker_client(lab: &Lab) -> PathBuf {
     let own = machine_testkit::skip::find_program("docker");
-    own.unwrap_or_else(|| lab.docker_client()).to_path_buf()
+    own.unwrap_or_else(|| lab.docker_client())
 }
 
 #[cfg(test)]
