@@ -154,7 +154,7 @@ pub struct ConfigureContext<'a> {
 pub struct Cx<'a> {
     /// The machine.
     pub name: &'a MachineName,
-    /// The machine's folder, for keys and disks. It exists.
+    /// The machine's folder, for keys and disks. It exists, except while `precreate` looks: nothing is made before that.
     pub machine_dir: &'a Path,
     /// The store's root folder.
     pub store_path: &'a Path,
