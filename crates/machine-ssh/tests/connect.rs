@@ -37,9 +37,8 @@ async fn answering(answer: &'static [u8], wait_first: bool, close: bool) -> u16 
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let mut first = [0; 64];
                 if wait_first {
-                    stream.read(&mut first).await.expect("read");
+                    stream.read_u8().await.expect("read");
                 }
                 stream.write_all(answer).await.expect("write");
                 if !close {
