@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -45,8 +45,15 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(target: SocketAddr, mut watch: impl FnMut() -> Watch + Send + 'static) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    fn start(target: SocketAddr, watch: impl FnMut() -> Watch + Send + 'static) -> io::Result<Self> {
+        Self::listen(TcpListener::bind(("127.0.0.1", 0))?, target, watch)
+    }
+
+    fn listen(
+        listener: TcpListener,
+        target: SocketAddr,
+        mut watch: impl FnMut() -> Watch + Send + 'static,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (stop, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let relay = Self { address, stop: stop.clone(), open: open.clone() };
@@ -137,6 +144,17 @@ impl DelayProxy {
         Ok(Self(relay))
     }
 
+    /// A proxy to the port of `host` that has the same number as its own: for a server that is told by its client
+    /// where to listen, as an engine is by `--generic-engine-port`.
+    ///
+    /// # Errors
+    /// No port of 127.0.0.1 can be listened on.
+    pub fn start_with_port_of(host: IpAddr, round_trip: Duration) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let target = SocketAddr::new(host, listener.local_addr()?.port());
+        Relay::listen(listener, target, move || Box::new(move |_, _| Verdict::Pass(round_trip / 2))).map(Self)
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.0.address
@@ -148,6 +166,8 @@ impl DelayProxy {
 pub struct Counts {
     /// Connections that were accepted.
     pub connections: u64,
+    /// Those on which the client said something; the others only looked whether the port answers.
+    pub spoken: u64,
     /// Bytes from clients to the server.
     pub bytes_up: u64,
     /// Bytes from the server to clients.
@@ -175,12 +195,13 @@ impl CountingProxy {
         let relay = Relay::start(target, move || {
             let counts = shared.clone();
             counts.lock().unwrap_or_else(PoisonError::into_inner).connections += 1;
-            let mut last = Direction::Down;
+            let (mut last, mut silent) = (Direction::Down, true);
             Box::new(move |direction, length| {
                 let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
                 match direction {
                     Direction::Up => {
                         counts.bytes_up += length as u64;
+                        counts.spoken += u64::from(std::mem::take(&mut silent));
                         counts.round_trips += u64::from(last == Direction::Down);
                     }
                     Direction::Down => counts.bytes_down += length as u64,
@@ -269,11 +290,12 @@ mod tests {
     #[test]
     fn questions_and_answers_are_counted() {
         let proxy = CountingProxy::start(echo()).unwrap();
+        drop(TcpStream::connect(proxy.address()).unwrap());
         let mut stream = TcpStream::connect(proxy.address()).unwrap();
         for question in [b"one".as_slice(), b"two", b"three"] {
             assert_eq!(ask(&mut stream, question), question);
         }
-        let expected = Counts { connections: 1, bytes_up: 11, bytes_down: 11, round_trips: 3 };
+        let expected = Counts { connections: 2, spoken: 1, bytes_up: 11, bytes_down: 11, round_trips: 3 };
         assert_eq!(proxy.counts(), expected);
     }
 

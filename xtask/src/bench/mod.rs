@@ -1,123 +1,134 @@
-//! `cargo xtask bench`: what commands cost, in CPU, time and memory, and against a peer in the same run.
+//! `cargo xtask bench`: what commands cost, in CPU, time and memory, next to what they should cost and to what a peer
+//! needs in the same run. Nothing fails on time; what can't be run fails.
 
+mod children;
+mod create;
+mod crowd;
+mod engine;
+mod figure;
+mod hosts;
 mod measure;
 mod scenarios;
 mod store;
 
 use std::{
     error::Error,
+    fs,
     path::{Path, PathBuf},
+    thread,
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
+use serde_json::{Value, json};
 
 use crate::{Outcome, workspace};
-use measure::{Cost, Invocation};
+use figure::{Figure, Target};
+use measure::Cost;
 pub use measure::{measure, measure_cli};
 
-/// A thing that is measured: what must be there, the command line, and what it may cost.
-pub struct Scenario {
-    /// Its name in the table.
-    pub name: &'static str,
-    /// What it may cost at most, if there is a limit.
-    pub limit: Option<Limit>,
-    /// How often it is run; the median counts.
-    pub runs: usize,
-    /// Makes what it needs in an empty folder and returns the command line. What must go on while it is
-    /// measured (a server) lives in the returned value.
-    pub prepare: fn(&Path) -> Result<Prepared, Box<dyn Error>>,
-}
+/// What a scenario found out.
+type Figures = Vec<Figure>;
 
-/// The most that our program may use.
-#[derive(Clone, Copy)]
-pub struct Limit {
-    /// Milliseconds of CPU, user and system, of the program and its children.
-    pub cpu_ms: f64,
-    /// MiB of resident memory at its peak.
-    pub memory_mib: f64,
-}
+/// Measures some scenarios: those whose name has the text.
+type Group = fn(&Bench, &str) -> Result<Figures, Box<dyn Error>>;
 
-/// A scenario that can be run.
-pub struct Prepared {
-    /// The words after the program's name.
-    pub words: Vec<String>,
-    /// Environment variables besides a minimal environment.
-    pub env: Vec<(&'static str, String)>,
-    /// Kept until the measuring is over.
-    pub alive: Box<dyn std::any::Any>,
+const GROUPS: &[Group] = &[size, scenarios::run, crowd::run, engine::run, create::run];
+
+/// What is measured: our program, and the one that it is compared with.
+pub struct Bench {
+    ours: PathBuf,
+    peer: Option<PathBuf>,
 }
 
 pub fn cli() -> Command {
-    let peer = Arg::new("peer").long("peer").value_name("BIN").value_parser(clap::value_parser!(PathBuf));
+    let path = |name: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").value_parser(clap::value_parser!(PathBuf))
+    };
     let only =
         Arg::new("only").long("only").value_name("TEXT").help("Only scenarios whose name has that text");
-    let check = Arg::new("check").long("check").action(ArgAction::SetTrue).help("Fail if a limit is passed");
-    Command::new("bench").about("Measure the release build: CPU, time and memory of each scenario").args([
-        peer.help("Another docker-machine to compare with, in the same run"),
-        only,
-        check,
-    ])
+    Command::new("bench")
+        .about(
+            "Measure the release build: CPU, time and memory of each scenario (needs root for its real hosts)",
+        )
+        .args([
+            path("peer").help("Another docker-machine to compare with, in the same run"),
+            path("program").help("This docker-machine instead of a release build of the checkout"),
+            path("json").help("Write the figures there as JSON, too"),
+            only,
+        ])
 }
 
 pub fn run(given: &ArgMatches) -> Outcome {
-    let ours = workspace::build("release")?;
-    let peer = given.get_one::<PathBuf>("peer");
+    let path = |name: &str| given.get_one::<PathBuf>(name).map(fs::canonicalize).transpose();
+    let ours = match path("program")? {
+        Some(program) => program,
+        None => workspace::build("release")?,
+    };
+    let bench = Bench { ours, peer: path("peer")? };
     let only = given.get_one::<String>("only").map_or("", String::as_str);
-    println!("medians; CPU and memory include children; limits in brackets");
-    println!(
-        "{:<24} {:>18} {:>10} {:>16} {:>24}",
-        "scenario", "CPU ms", "wall ms", "MiB", "peer CPU, wall, MiB"
-    );
-    let mut passed_limits = Vec::new();
-    for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(only)) {
-        let cost = cost(&scenario, &ours).map_err(|e| format!("{}: {e}", scenario.name))?;
-        let peer = peer.map(|peer| cost_of_peer(&scenario, peer));
-        println!("{}", row(&scenario, cost, peer));
-        if scenario.limit.is_some_and(|l| cost.cpu_ms > l.cpu_ms || cost.memory_mib > l.memory_mib) {
-            passed_limits.push(scenario.name);
+    println!("medians; CPU is user and system, children included; memory is that of the largest process;");
+    println!("ratio: how many times as much as ours the peer needs\n\n{}", Figure::header());
+    let mut figures = Vec::new();
+    let mut failed = Vec::new();
+    for group in GROUPS {
+        match group(&bench, only) {
+            Ok(found) => figures.extend(found),
+            Err(error) => {
+                println!("could not run: {error}");
+                failed.push(error.to_string());
+            }
         }
     }
-    if passed_limits.is_empty() {
-        return Ok(());
+    let missed: Vec<String> =
+        figures.iter().filter(|f| f.missed()).map(|f| format!("{} ({})", f.scenario, f.what)).collect();
+    println!("\nmissed: {}", if missed.is_empty() { "none".to_owned() } else { missed.join("; ") });
+    if let Some(file) = given.get_one::<PathBuf>("json") {
+        fs::write(file, serde_json::to_string_pretty(&report(&bench, &figures, &failed))? + "\n")?;
     }
-    println!("over their limit: {}", passed_limits.join(", "));
-    if given.get_flag("check") { Err("a limit is passed".into()) } else { Ok(()) }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
 }
 
-/// Prepares anew for each program, so that neither finds what the other has left.
-fn cost(scenario: &Scenario, program: &Path) -> Result<Cost, Box<dyn Error>> {
-    let folder = tempfile::tempdir()?;
-    let prepared = (scenario.prepare)(folder.path())?;
-    let invocation = Invocation { program, words: &prepared.words, env: &prepared.env, home: folder.path() };
-    let cost = invocation.median(scenario.runs)?;
-    drop(prepared.alive);
-    Ok(cost)
+fn report(bench: &Bench, figures: &[Figure], failed: &[String]) -> Value {
+    json!({
+        "processors": thread::available_parallelism().map_or(0, usize::from),
+        "peer": bench.peer.is_some(),
+        "figures": figures.iter().map(Figure::json).collect::<Vec<_>>(),
+        "could_not_run": failed,
+    })
 }
 
-/// A peer that can't do it is a remark, not the end.
-fn cost_of_peer(scenario: &Scenario, peer: &Path) -> Result<Cost, String> {
-    cost(scenario, peer).map_err(|e| e.to_string().lines().next().unwrap_or_default().to_owned())
+impl Bench {
+    /// Prints figures as they come.
+    fn show(&self, figures: Figures) -> Figures {
+        for figure in &figures {
+            println!("{}", figure.row());
+        }
+        figures
+    }
+
+    /// What the peer needs, where there is one. That it can't do something is a remark, not the end.
+    fn ask_peer<'a>(
+        &'a self,
+        scenario: &str,
+        ask: impl FnOnce(&'a Path) -> Result<Cost, Box<dyn Error>>,
+    ) -> Option<Cost> {
+        let answer = ask(self.peer.as_deref()?);
+        if let Err(error) = &answer {
+            let reason = error.to_string();
+            println!("{scenario}: the peer failed: {}", reason.lines().next().unwrap_or_default());
+        }
+        answer.ok()
+    }
 }
 
-fn row(scenario: &Scenario, ours: Cost, peer: Option<Result<Cost, String>>) -> String {
-    let (cpu, memory) = scenario
-        .limit
-        .map_or_else(Default::default, |l| (format!(" [{}]", l.cpu_ms), format!(" [{}]", l.memory_mib)));
-    let compared = match peer {
-        None => String::new(),
-        Some(Err(why)) => format!("failed: {why}"),
-        Some(Ok(peer)) => format!(
-            "{:.1}, {:.1}, {:.1}: {:.1} x CPU, {:.1} x wall, {:.1} x MiB",
-            peer.cpu_ms,
-            peer.wall_ms,
-            peer.memory_mib,
-            peer.cpu_ms / ours.cpu_ms,
-            peer.wall_ms / ours.wall_ms,
-            peer.memory_mib / ours.memory_mib
-        ),
-    };
-    let (cpu, memory) = (format!("{:.2}{cpu}", ours.cpu_ms), format!("{:.1}{memory}", ours.memory_mib));
-    format!("{:<24} {cpu:>18} {:>10.2} {memory:>16} {compared:>24}", scenario.name, ours.wall_ms)
-        .trim_end()
-        .to_owned()
+/// How large the program is.
+fn size(bench: &Bench, only: &str) -> Result<Figures, Box<dyn Error>> {
+    const NAME: &str = "the program";
+    if !NAME.contains(only) {
+        return Ok(Vec::new());
+    }
+    let mib = |program: &Path| fs::metadata(program).map(|file| file.len() as f64 / f64::from(1 << 20));
+    let peer = bench.peer.as_deref().map(mib).transpose()?;
+    let size = Figure::new(NAME, "size MiB", mib(&bench.ours)?).target(Target::AtMost(15.0)).peer(peer);
+    Ok(bench.show(vec![size]))
 }

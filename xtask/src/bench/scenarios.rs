@@ -1,70 +1,111 @@
-//! What is measured.
+//! What needs no host: records, and machines of which nobody is there.
 
-use std::{
-    error::Error,
-    io::Write,
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    thread,
+use std::{error::Error, io::Write, net::TcpListener, thread};
+
+use super::{
+    Bench, Figures, children,
+    figure::{Figure, Target},
+    measure::Invocation,
+    store,
 };
 
-use super::{Limit, Prepared, Scenario, store};
-
-/// The goal for commands that need no network.
-const BOOKKEEPING: Option<Limit> = Some(Limit { cpu_ms: 5.0, memory_mib: 12.0 });
 /// How often a quick command is run.
 const QUICK: usize = 21;
+/// How often one of half a second is.
+const SLOW: usize = 5;
 
-/// All scenarios, cheapest first.
-pub fn all() -> Vec<Scenario> {
-    let quick = |name, prepare| Scenario { name, limit: BOOKKEEPING, runs: QUICK, prepare };
-    vec![
-        quick("version", |folder| one_machine(folder, &["version"])),
-        quick("ip", |folder| one_machine(folder, &["ip", "m0000"])),
-        quick("url", |folder| one_machine(folder, &["url", "m0000"])),
-        quick("inspect", |folder| one_machine(folder, &["inspect", "m0000"])),
-        quick("status", |folder| one_machine(folder, &["status", "m0000"])),
-        quick("ls -q, 1000 machines", |folder| thousand(folder, &["ls", "-q"])),
-        Scenario {
-            name: "active, 1000 machines",
-            limit: Some(Limit { cpu_ms: 15.0, memory_mib: f64::INFINITY }),
-            runs: QUICK,
-            prepare: |folder| thousand(folder, &["active"]),
-        },
-    ]
+/// One command line and what it may cost.
+struct Scenario {
+    name: &'static str,
+    words: &'static [&'static str],
+    machines: usize,
+    /// Whether somebody answers at the machines' SSH port.
+    up: bool,
+    cpu_ms: f64,
+    memory_mib: f64,
+    runs: usize,
+    /// How often the peer is run.
+    peer_runs: usize,
 }
 
-/// A machine whose SSH port answers: that is how `generic` knows it to be up.
-fn one_machine(folder: &Path, words: &[&str]) -> Result<Prepared, Box<dyn Error>> {
-    with_machines(folder, 1, words)
+impl Scenario {
+    const fn quick(name: &'static str, machines: usize, words: &'static [&'static str]) -> Self {
+        Self { name, words, machines, up: true, cpu_ms: 5.0, memory_mib: 12.0, runs: QUICK, peer_runs: SLOW }
+    }
 }
 
-/// A thousand of them; `DOCKER_HOST` names the last.
-fn thousand(folder: &Path, words: &[&str]) -> Result<Prepared, Box<dyn Error>> {
-    with_machines(folder, 1000, words)
+const SCENARIOS: &[Scenario] = &[
+    Scenario::quick("version", 1, &["version"]),
+    Scenario::quick("ip", 1, &["ip", "m0000"]),
+    Scenario::quick("url", 1, &["url", "m0000"]),
+    Scenario::quick("inspect", 1, &["inspect", "m0000"]),
+    Scenario::quick("status, its SSH port answers", 1, &["status", "m0000"]),
+    Scenario::quick("ls -q, 1000 machines", 1000, &["ls", "-q"]),
+    Scenario { cpu_ms: 15.0, peer_runs: 1, ..Scenario::quick("active, 1000 machines", 1000, &["active"]) },
+    Scenario {
+        up: false,
+        cpu_ms: 150.0,
+        memory_mib: 40.0,
+        runs: SLOW,
+        peer_runs: 1,
+        ..Scenario::quick("ls, 500 unreachable machines", 500, &["ls"])
+    },
+];
+
+/// Runs those whose name has the text.
+pub fn run(bench: &Bench, only: &str) -> Result<Figures, Box<dyn Error>> {
+    let mut figures = Vec::new();
+    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(only)) {
+        let measured = measure(bench, scenario).map_err(|e| format!("{}: {e}", scenario.name))?;
+        figures.extend(bench.show(measured));
+    }
+    Ok(figures)
 }
 
-fn with_machines(folder: &Path, machines: usize, words: &[&str]) -> Result<Prepared, Box<dyn Error>> {
-    let at = ssh_port()?;
-    store::fill(folder, machines, at.port())?;
-    Ok(Prepared {
-        words: words.iter().map(|w| (*w).to_owned()).collect(),
-        env: vec![
-            ("MACHINE_STORAGE_PATH", folder.to_string_lossy().into_owned()),
-            ("DOCKER_HOST", format!("tcp://{}:2376", store::address(machines - 1))),
-        ],
-        alive: Box::new(()),
-    })
+fn measure(bench: &Bench, scenario: &Scenario) -> Result<Figures, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let port = if scenario.up { ssh_port()? } else { closed_port()? };
+    store::fill(folder.path(), scenario.machines, port)?;
+    if !scenario.up {
+        store::certify(folder.path(), &bench.ours)?;
+    }
+    let words: Vec<String> = scenario.words.iter().map(|word| (*word).to_owned()).collect();
+    let last = store::address(scenario.machines - 1);
+    let env = [
+        ("MACHINE_STORAGE_PATH", folder.path().to_string_lossy().into_owned()),
+        ("DOCKER_HOST", format!("tcp://{last}:2376")),
+    ];
+    let with = |program| Invocation { program, words: &words, env: &env, home: folder.path() };
+    let ours = with(&bench.ours).median(scenario.runs)?;
+    let children = children::started_by(&with(&bench.ours))?;
+    let peer = bench.ask_peer(scenario.name, |program| with(program).median(scenario.peer_runs));
+    let memory = Figure::new(scenario.name, "memory MiB", ours.memory_mib);
+    let mut figures = vec![
+        Figure::new(scenario.name, "CPU ms", ours.cpu_ms)
+            .target(Target::AtMost(scenario.cpu_ms))
+            .peer(peer.map(|cost| cost.cpu_ms)),
+        Figure::new(scenario.name, "wall ms", ours.wall_ms).peer(peer.map(|cost| cost.wall_ms)),
+        memory.target(Target::AtMost(scenario.memory_mib)).peer(peer.map(|cost| cost.memory_mib)),
+    ];
+    figures.extend(children.map(|count| {
+        Figure::new(scenario.name, "processes started", f64::from(count)).target(Target::Exactly(0.0))
+    }));
+    Ok(figures)
 }
 
 /// A port that greets as sshd does, for as long as we run; stands in for the sshd of machines that are up.
-fn ssh_port() -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
+fn ssh_port() -> std::io::Result<u16> {
+    let listener = TcpListener::bind("0.0.0.0:0")?;
+    let port = listener.local_addr()?.port();
     thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             let _ = client.write_all(b"SSH-2.0-OpenSSH_9.2\r\n");
         }
     });
-    Ok(address)
+    Ok(port)
+}
+
+/// A port that refuses.
+fn closed_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,8 +1,10 @@
 //! A store with machines in it, as the reference program leaves one.
 
-use std::{fs, io, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path};
+use std::{error::Error, fs, io, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
+
+use super::measure::Invocation;
 
 /// The address of machine number `n`: each has its own, all of them are this computer.
 pub fn address(n: usize) -> Ipv4Addr {
@@ -19,16 +21,42 @@ pub fn fill(store: &Path, machines: usize, port: u16) -> io::Result<()> {
         let folder = store.join("machines").join(&name);
         fs::create_dir(&folder)?;
         let file = folder.join("config.json");
-        fs::write(
-            &file,
-            serde_json::to_string_pretty(&config(store, &name, &address(n).to_string(), port))?,
-        )?;
+        fs::write(&file, serde_json::to_string_pretty(&config(store, &name, address(n), port))?)?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     }
     Ok(())
 }
 
-fn config(store: &Path, name: &str, address: &str, port: u16) -> Value {
+/// Gives the store a CA and a client certificate, made by `program`, and each machine copies of them. The copy of the
+/// client's stands for the certificate of the engine as well: of its dates only is anything read here.
+pub fn certify(store: &Path, program: &Path) -> Result<(), Box<dyn Error>> {
+    let seed = ["create", "-d", "none", "--url", "tcp://127.0.0.1:1", "seed"].map(String::from);
+    let env = store_env(store);
+    let made = Invocation { program, words: &seed, env: &env, home: store }.process().output()?;
+    if !made.status.success() {
+        return Err(format!("no certificates: {}", String::from_utf8_lossy(&made.stderr)).into());
+    }
+    fs::remove_dir_all(store.join("machines").join("seed"))?;
+    for folder in fs::read_dir(store.join("machines"))? {
+        let folder = folder?.path();
+        for (from, to) in [
+            ("ca.pem", "ca.pem"),
+            ("cert.pem", "cert.pem"),
+            ("key.pem", "key.pem"),
+            ("cert.pem", "server.pem"),
+        ] {
+            fs::copy(store.join("certs").join(from), folder.join(to))?;
+        }
+    }
+    Ok(())
+}
+
+/// The store's folder, as the programs read it from their environment.
+pub fn store_env(store: &Path) -> [(&'static str, String); 1] {
+    [("MACHINE_STORAGE_PATH", store.to_string_lossy().into_owned())]
+}
+
+fn config(store: &Path, name: &str, address: Ipv4Addr, port: u16) -> Value {
     let certs = |file: &str| store.join("certs").join(file);
     let own = |file: &str| store.join("machines").join(name).join(file);
     json!({
