@@ -61,7 +61,7 @@ impl Family {
             "rocky" | "almalinux" | "ol" | "oracle" | "scientific" | "virtuozzo" | "eurolinux"
             | "miraclelinux" => Self::RedHatClone,
             "fedora" if coreos => Self::FedoraCoreOs,
-            "fedora" => Self::Fedora,
+            "fedora" | "fedora-asahi-remix" | "nobara" => Self::Fedora,
             "amzn" if matches!(release.major(), Some(2)) => Self::Amazon2,
             "amzn" if release.major().is_some_and(|year| (2022..).contains(&year)) => Self::Amazon2023,
             // The first Amazon Linux (2015.03 … 2018.03) has neither systemd nor an engine that is still maintained.
@@ -69,7 +69,7 @@ impl Family {
             "sles" | "sled" | "sles_sap" | "sle_hpc" => Self::Sles,
             "opensuse" | "opensuse-leap" | "opensuse-tumbleweed" => Self::OpenSuse,
             "alpine" | "postmarketos" => Self::Alpine,
-            "arch" | "archarm" | "manjaro" | "manjaro-arm" | "endeavouros" => Self::Arch,
+            "arch" | "archarm" | "manjaro" | "manjaro-arm" | "endeavouros" | "cachyos" => Self::Arch,
             "flatcar" | "coreos" => Self::Flatcar,
             "photon" => Self::Photon,
             "boot2docker" => Self::Boot2Docker,

@@ -97,7 +97,7 @@ const KNOWN: &[(&[&str], &str)] = &[
             "no provider of",
             "unable to find a match",
         ],
-        "the host's repositories have no such package: refresh or add repositories there, or leave --engine-install out to take docker.com's packages",
+        "the host's repositories have no such package: refresh or add repositories there, or leave --engine-install out to take docker.com's packages; SUSE Linux Enterprise has the engine in its Containers module (SUSEConnect)",
     ),
     (
         &[
@@ -120,7 +120,7 @@ const KNOWN: &[(&[&str], &str)] = &[
         "take these keys out of /etc/docker/daemon.json on the host",
     ),
     (
-        &["unknown flag", "flag provided but not defined"],
+        &["unknown flag", "invalid argument \"", "flag provided but not defined"],
         "the engine on the host does not know one of its options: check --engine-opt and the engine's version",
     ),
     (&["address already in use"], "something else on the host listens on the engine's port"),

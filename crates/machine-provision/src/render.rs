@@ -143,7 +143,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// A shell whose printf is a program of its own would show file contents in its argument list.
 const PREPARE: &str = r#"umask 022
-dm_changed=0 dm_uid=$(id -u) dm_stage=''
+dm_changed=0 dm_uid=$(id -u) dm_stage='' dm_started=0
 case $(command -v printf) in
 /*) echo "the shell of this host has no printf of its own"; return 1 ;;
 esac

@@ -4,7 +4,8 @@
 /// text with NUL can't be an argument, and callers don't have one.
 pub fn quote(text: &str) -> String {
     let plain = |b: u8| {
-        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b',' | b'@' | b'%' | b'+')
+        b.is_ascii_alphanumeric()
+            || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b',' | b'@' | b'%' | b'+' | b'=')
     };
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();

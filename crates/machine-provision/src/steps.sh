@@ -54,18 +54,27 @@ dm_run() {
       dm_n=$((dm_n - 1))
     done
     dm_tree=$(dm_tree "$dm_pid")
-    # shellcheck disable=SC2086
-    kill -TERM $dm_tree
-    sleep 5
-    # shellcheck disable=SC2086
-    kill -KILL $dm_tree
+    for dm_child in $dm_tree; do kill -TERM "$dm_child"; done
+    # A package manager is given some time to leave its data in order.
+    for dm_n in 1 2 3 4 5 6 7 8 9 10; do
+      dm_left=
+      for dm_child in $dm_tree; do
+        if kill -0 "$dm_child"; then dm_left="$dm_left $dm_child"; fi
+      done
+      [ -n "$dm_left" ] || exit 0
+      sleep 1
+    done
+    for dm_child in $dm_left; do kill -KILL "$dm_child"; done
   ) >/dev/null 2>&1 &
   dm_watch=$!
   wait "$dm_pid"
   dm_status=$?
+  if ! dm_in_time; then
+    wait "$dm_watch"
+    return 124
+  fi
   # It would keep the connection open for its last second. This signal is the one that no shell has a word for.
   kill -PIPE "$dm_watch" 2>/dev/null
-  dm_in_time || return 124
   return "$dm_status"
 }
 
@@ -134,6 +143,12 @@ dm_wait_port() {
 
 dm_hash() { sha256sum 2>/dev/null <"$1" || cksum <"$1"; }
 
+# FOLDER: says why nothing could be written there; shells only say that it failed.
+dm_why_not() {
+  dm_a=$(df -Pk "$1" 2>/dev/null | { read -r _ && read -r _ _ _ dm_b _ && echo "$dm_b"; })
+  if [ "${dm_a:-99}" -lt 16 ]; then dm_note "$1: No space left on device"; else dm_note "$1: can't be written"; fi
+}
+
 # FILE MODE: 0 where it has this mode and is root's.
 dm_mode_is() {
   dm_a=$(stat -c '%a %u' "$1" 2>/dev/null) || return 1
@@ -150,6 +165,7 @@ dm_file() {
   rm -f "$dm_tmp"
   if ! (umask 077 && "$5" >"$dm_tmp"); then
     rm -f "$dm_tmp"
+    dm_why_not "$dm_dir"
     return 1
   fi
   if [ -f "$dm_path" ] && [ "$(dm_hash "$dm_path")" = "$(dm_hash "$dm_tmp")" ]; then
@@ -167,6 +183,7 @@ dm_file() {
   if [ "$3" = 1 ]; then dm_restart_is_due || return 1; fi
   if ! chmod "$2" "$dm_tmp" || ! mv -f "$dm_tmp" "$dm_path"; then
     rm -f "$dm_tmp"
+    dm_why_not "$dm_dir"
     return 1
   fi
   if dm_has restorecon; then restorecon "$dm_path" 2>/dev/null; fi
@@ -474,10 +491,10 @@ dm_engine_since() {
   fi
 }
 
-# The engine's last words.
+# The engine's last words, since it was started here.
 dm_engine_log() {
   case $dm_supervisor in
-  systemd) journalctl -u docker.service -n 15 --no-pager -o cat 2>/dev/null | cut -c 1-500 ;;
+  systemd) journalctl -u docker.service "--since=@${dm_started:-0}" -n 15 --no-pager -o cat 2>/dev/null | cut -c 1-500 ;;
   *) tail -n 15 "$dm_root/var/log/docker.log" 2>/dev/null | cut -c 1-500 ;;
   esac
 }
@@ -509,6 +526,7 @@ dm_restart() {
   esac
   [ -n "$dm_why" ] || return 0
   dm_note "starting the engine: $dm_why"
+  dm_started=$(date +%s)
   case $dm_supervisor in
   systemd)
     dm_run systemctl daemon-reload || return

@@ -274,6 +274,77 @@ fn an_engine_from_the_distribution_waits_for_locks_and_repairs() {
 }
 
 #[test]
+fn openrc_gets_the_same_arguments_and_is_restarted_once() {
+    for shell in shells() {
+        let host = FakeHost::new(&shell);
+        std::fs::remove_dir(host.path("run/systemd/system")).unwrap();
+        host.write("etc/conf.d/docker", "# the package's own\n");
+        host.shim("rc-update", "case $1 in add) : >\"$R/state/enabled\" ;; show) [ ! -e \"$R/state/enabled\" ] || echo '   docker |   default' ;; esac");
+        host.shim(
+            "rc-service",
+            "case $2 in status) grep -q '^active' \"$R/state/active\" ;; \
+             restart) echo active >\"$R/state/active\"; echo ':0948 00000000:0000 0A ' >>\"$R/proc/net/tcp\" ;; esac",
+        );
+        let label = "a=it's \"b\" c\\d $e `f` *";
+        let engine = EngineOptions {
+            labels: Some(vec![label.to_owned()]),
+            env: Some(vec!["A=it's $x".to_owned()]),
+            ..EngineOptions::default()
+        };
+        let facts = machine_provision::HostFacts { init: machine_provision::InitSystem::OpenRc, ..facts() };
+        let plan = plan(&facts, &EngineWish { engine, set_hostname: false, ..wish() }).unwrap();
+        let (_, outcome) = host.run(&plan);
+        assert!(outcome.unwrap().changed.contains(&"enable engine at boot".to_owned()), "{shell:?}");
+        assert_eq!(host.read("etc/conf.d/docker.before-docker-machine"), "# the package's own\n");
+        // As OpenRC does it: the file is sourced, and the arguments are evaluated once more.
+        let conf = host.path("etc/conf.d/docker");
+        let script =
+            format!(". {}; eval \"set -- $DOCKER_OPTS\"; printf '%s\\n' \"$A\" \"$@\"", conf.display());
+        let output = Command::new(shell[0]).args(&shell[1..]).args(["-c", &script]).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<&str> = printed.lines().collect();
+        assert_eq!(lines[..3], ["it's $x", "-H", "tcp://0.0.0.0:2376"], "{shell:?}");
+        assert!(lines.contains(&label), "{shell:?}: {lines:?}");
+        host.calls();
+        let (_, again) = host.run(&plan);
+        assert_eq!(again.unwrap().changed, Vec::<String>::new(), "{shell:?}");
+        assert!(!host.calls().iter().any(|call| call.contains("restart")));
+    }
+}
+
+#[test]
+fn proxies_reach_what_fetches() {
+    let host = FakeHost::new(&shells()[0]);
+    std::fs::remove_file(host.path("usr/bin/dockerd")).unwrap();
+    host.shim("curl", "echo \"proxies: $http_proxy $HTTPS_PROXY\"; exit 7");
+    let wish = EngineWish {
+        engine: EngineOptions {
+            env: Some(vec!["HTTP_PROXY=http://a".to_owned()]),
+            ..EngineOptions::default()
+        },
+        proxies: vec![("https_proxy".to_owned(), Secret::new("http://b'c"))],
+        ..wish()
+    };
+    let (events, _) = host.run(&plan(&bare(), &wish).unwrap());
+    assert!(events.contains(&StepEvent::Output("proxies: http://a http://b'c".to_owned())), "{events:?}");
+}
+
+#[test]
+fn cloud_init_is_waited_for_by_its_stage() {
+    let host = FakeHost::new(&shells()[0]);
+    host.write("run/cloud-init/status.json", "{\"v1\": {\"stage\": \"modules-config\"}}\n");
+    host.shim("systemctl", "case $1 in show) echo ActiveState=activating ;; esac");
+    let plan = one_step(1, Action::WaitForCloudInit);
+    let (events, outcome) = host.run(&plan);
+    let Err(ScriptError::Step { limit_s: Some(1), output, .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(output, ["cloud-init is still at work: stage modules-config"]);
+    let waits = |event: &StepEvent| matches!(event, StepEvent::Waiting { last, .. } if last.ends_with("stage modules-config"));
+    assert!(events.iter().any(waits), "{events:?}");
+    host.write("run/cloud-init/result.json", "{}");
+    host.run(&plan).1.unwrap();
+}
+
+#[test]
 fn who_holds_a_lock_is_named() {
     if !has("flock") {
         return;

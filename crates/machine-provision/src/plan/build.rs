@@ -28,7 +28,9 @@ pub fn plan(facts: &HostFacts, wish: &EngineWish) -> Result<Plan, PlanError> {
     if wish.set_hostname {
         plan.hostname(wish, &layout);
     }
-    if facts.engine.state == EngineState::Absent {
+    // RancherOS runs the engine in a container of its own; only the client is in sight.
+    let hidden = facts.family == Family::RancherOs && facts.engine.docker_path.is_some();
+    if facts.engine.state == EngineState::Absent && !hidden {
         plan.install(facts, wish)?;
     } else {
         enough_room(facts, FILES_MIB)?;
@@ -135,7 +137,7 @@ fn enough_room(facts: &HostFacts, needed_mib: u64) -> Result<(), PlanError> {
 
 impl Plan {
     fn new(wish: &EngineWish) -> Self {
-        Self { steps: Vec::new(), warnings: Vec::new(), environment: wish.proxies.clone() }
+        Self { steps: Vec::new(), warnings: Vec::new(), environment: proxies(wish) }
     }
 
     fn step(&mut self, name: impl Into<String>, limit_s: u32, action: Action) {
@@ -290,6 +292,26 @@ impl Plan {
     pub fn certificates_dir(facts: &HostFacts) -> Result<&'static str, PlanError> {
         Layout::of(facts).map(|layout| layout.certificates_dir)
     }
+}
+
+/// The proxies that the engine is given are used for what is fetched on the host, too. Some programs look for the names in upper
+/// case, and curl for `http_proxy` only.
+fn proxies(wish: &EngineWish) -> Vec<(String, Secret)> {
+    const NAMES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY"];
+    let of_engine = wish.engine.env.iter().flatten().filter_map(|assignment| assignment.split_once('='));
+    let of_engine = of_engine.map(|(name, value)| (name.to_owned(), Secret::new(value)));
+    let mut variables: Vec<(String, Secret)> = Vec::new();
+    for (name, value) in of_engine.chain(wish.proxies.iter().cloned()) {
+        if !NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            continue;
+        }
+        for name in [name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
+            if !variables.iter().any(|(known, _)| *known == name) {
+                variables.push((name, value.clone()));
+            }
+        }
+    }
+    variables
 }
 
 /// Where a system takes further certificate authorities, and the command that makes it take them.

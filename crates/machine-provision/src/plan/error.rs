@@ -58,7 +58,7 @@ pub enum PlanError {
     },
     /// daemon.json and our flags say different things; dockerd then does not start.
     #[error(
-        "/etc/docker/daemon.json on the host sets {keys}, which docker-machine sets on dockerd's command line; dockerd starts with neither"
+        "/etc/docker/daemon.json on the host sets {keys}, which docker-machine sets on dockerd's command line; dockerd does not start when a setting stands in both"
     )]
     DaemonJsonConflict {
         /// The keys, with commas.
