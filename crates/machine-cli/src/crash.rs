@@ -9,9 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use machine_lifecycle::{Error, Kind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::error::CliError;
 use crate::{debug, output, version};
 
 const OPT_OUT: &str = "no-error-report";
@@ -39,26 +41,44 @@ pub fn install_panic_hook() {
         let trace = std::backtrace::Backtrace::force_capture();
         if let Some((store, command)) = CALL.get() {
             let cause = format!("panic: {what}\nat {place}\n{trace}");
-            report(store, command, "", &cause, &[]);
+            if let Some(where_it_is) = report(store, command, "", &cause) {
+                output::note(&where_it_is);
+            }
         }
     }));
 }
 
-/// Writes a report and says where it is, unless the user does not want reports. A report that can't be written is
-/// not worth another failure.
-pub fn report(store: &Path, command: &str, driver: &str, cause: &str, logs: &[PathBuf]) {
+/// The failure of a create or upgrade as the user reads it. One that is the world's fault, not the user's, gets a
+/// report.
+pub fn of_failure(error: &Error, store: &Path, command: &str, driver: &str) -> CliError {
+    let failure = CliError::from_lifecycle(error);
+    if error.kind() == Kind::User || error.exit_code() != 1 {
+        return failure;
+    }
+    match report(store, command, driver, &crate::error::chain(error)) {
+        Some(where_it_is) => failure.and_hint(&where_it_is),
+        None => failure,
+    }
+}
+
+/// Writes a report and returns what to tell the user, unless the user does not want reports. A report that can't be
+/// written is not worth another failure.
+fn report(store: &Path, command: &str, driver: &str, cause: &str) -> Option<String> {
     if store.join(OPT_OUT).exists() || no_report_token() || !store.is_dir() {
         debug::note("Opting out of crash reporting.");
-        return;
+        return None;
     }
-    match write(store, &text(command, driver, cause, logs)) {
-        Ok(path) => output::note(&format!(
+    match write(store, &text(command, driver, cause)) {
+        Ok(path) => Some(format!(
             "A crash report is in {}. It is sent nowhere; look through it before you show it to others. An empty \
              file {} keeps reports from being written.",
             path.display(),
             store.join(OPT_OUT).display()
         )),
-        Err(error) => debug::note(&format!("no crash report: {error}")),
+        Err(error) => {
+            debug::note(&format!("no crash report: {error}"));
+            None
+        }
     }
 }
 
@@ -90,7 +110,7 @@ fn forget_old(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn text(command: &str, driver: &str, cause: &str, logs: &[PathBuf]) -> String {
+fn text(command: &str, driver: &str, cause: &str) -> String {
     let mut out = String::new();
     let shell = std::env::var("SHELL").unwrap_or_default();
     let facts = [
@@ -108,11 +128,6 @@ fn text(command: &str, driver: &str, cause: &str, logs: &[PathBuf]) -> String {
     let _ = writeln!(out, "\nhistory:");
     for line in debug::history() {
         let _ = writeln!(out, "  {line}");
-    }
-    for log in logs {
-        let content = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let content = content.unwrap_or_else(|error| error.to_string());
-        let _ = writeln!(out, "\n{}:\n{}", log.display(), debug::redacted(&content));
     }
     out
 }
@@ -133,7 +148,7 @@ mod tests {
         debug::hide("s3cr3t-token");
         debug::note("asked with s3cr3t-token");
         let store = tempfile::tempdir().unwrap();
-        let text = text("create", "generic", "it failed with s3cr3t-token", &[]);
+        let text = text("create", "generic", "it failed with s3cr3t-token");
         for part in
             ["docker-machine version", "system: ", "architecture: ", "shell: ", "driver: generic", "history:"]
         {

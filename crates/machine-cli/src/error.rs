@@ -60,6 +60,18 @@ impl CliError {
         }
     }
 
+    /// Adds a line to what there is to do about it.
+    #[must_use]
+    pub fn and_hint(mut self, more: &str) -> Self {
+        if let Self::Failed(failure) = &mut self {
+            failure.hint = Some(match failure.hint.take() {
+                Some(hint) => format!("{hint}\n{more}"),
+                None => more.to_owned(),
+            });
+        }
+        self
+    }
+
     /// Sets the exit code.
     #[must_use]
     pub fn with_code(mut self, exit: u8) -> Self {

@@ -159,6 +159,13 @@ impl From<machine_store::StoreError> for CliError {
 
 impl From<machine_lifecycle::Error> for CliError {
     fn from(error: machine_lifecycle::Error) -> Self {
+        Self::from_lifecycle(&error)
+    }
+}
+
+impl CliError {
+    /// A failure of the lifecycle as the user reads it.
+    pub fn from_lifecycle(error: &machine_lifecycle::Error) -> Self {
         Self::new(error.to_string()).with_code(error.exit_code()).with_hint_if(error.hint())
     }
 }

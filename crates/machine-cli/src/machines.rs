@@ -5,7 +5,7 @@ use std::future::Future;
 
 use futures_util::future::join_all;
 use machine_core::Reporter;
-use machine_lifecycle::{Error, Lifecycle};
+use machine_lifecycle::Lifecycle;
 use serde_json::json;
 
 use crate::error::CliError;
@@ -20,7 +20,7 @@ use crate::{output, runtime};
 /// What went wrong, of all machines.
 pub fn each<W>(invocation: &Invocation, work: W) -> Result<(), CliError>
 where
-    W: AsyncFn(&Lifecycle, &str, &dyn Reporter) -> Result<(), Error>,
+    W: AsyncFn(&Lifecycle, &str, &dyn Reporter) -> Result<(), CliError>,
 {
     let lifecycle = invocation.lifecycle();
     let names = invocation.names(lifecycle.store())?;
@@ -36,8 +36,7 @@ where
     if invocation.json() {
         print_outcomes(&names, &ended)?;
     }
-    let errors: Vec<CliError> = ended.into_iter().filter_map(Result::err).map(CliError::from).collect();
-    CliError::all(errors).map_or(Ok(()), Err)
+    CliError::all(ended.into_iter().filter_map(Result::err).collect()).map_or(Ok(()), Err)
 }
 
 fn readable(lifecycle: &Lifecycle, names: &[String]) -> Result<(), CliError> {
@@ -46,11 +45,11 @@ fn readable(lifecycle: &Lifecycle, names: &[String]) -> Result<(), CliError> {
     CliError::all(errors).map_or(Ok(()), Err)
 }
 
-fn print_outcomes(names: &[String], ended: &[Result<(), Error>]) -> Result<(), CliError> {
+fn print_outcomes(names: &[String], ended: &[Result<(), CliError>]) -> Result<(), CliError> {
     let rows: Vec<_> = names
         .iter()
         .zip(ended)
-        .map(|(name, end)| json!({ "Name": name, "Error": end.as_ref().err().map(ToString::to_string) }))
+        .map(|(name, end)| json!({ "Name": name, "Error": end.as_ref().err().map(CliError::message) }))
         .collect();
     output::print_json(&rows)
 }
@@ -62,22 +61,24 @@ pub async fn all<'a, T, F: Future<Output = T>>(names: &'a [String], one: impl Fn
 
 /// The order of `ls`: numbers in names by their value, upper and lower case alike.
 pub fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a_rest, mut b_rest) = (a.to_lowercase(), b.to_lowercase());
-    loop {
-        if a_rest.is_empty() || b_rest.is_empty() {
-            return a_rest.len().cmp(&b_rest.len()).then_with(|| a.cmp(b));
-        }
-        let (a_part, a_next) = part(&a_rest);
-        let (b_part, b_next) = part(&b_rest);
+    let (mut a_rest, mut b_rest) = (a, b);
+    while !a_rest.is_empty() && !b_rest.is_empty() {
+        let (a_part, a_next) = part(a_rest);
+        let (b_part, b_next) = part(b_rest);
         let order = match (number(a_part), number(b_part)) {
             (Some(x), Some(y)) => x.len().cmp(&y.len()).then_with(|| x.cmp(y)),
-            _ => a_part.cmp(b_part),
+            _ => lower(a_part).cmp(lower(b_part)),
         };
         if order != Ordering::Equal {
             return order;
         }
-        (a_rest, b_rest) = (a_next.to_owned(), b_next.to_owned());
+        (a_rest, b_rest) = (a_next, b_next);
     }
+    a_rest.len().cmp(&b_rest.len()).then_with(|| a.cmp(b))
+}
+
+fn lower(text: &str) -> impl Iterator<Item = u8> + '_ {
+    text.bytes().map(|byte| byte.to_ascii_lowercase())
 }
 
 /// The leading run of digits, or of anything else, and the rest.

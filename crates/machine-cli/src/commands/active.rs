@@ -33,14 +33,15 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let none = || CliError::new("No active host found");
     let wanted = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()).ok_or_else(none)?;
     let lifecycle = invocation.lifecycle();
-    let mut names = lifecycle.store().machine_names()?;
-    names.sort_by(|a, b| machines::natural(a, b));
-    let active = names.into_iter().find(|name| {
+    let names = lifecycle.store().machine_names()?.into_iter();
+    let actives = names.filter(|name| {
         lifecycle
             .store()
             .load(name)
             .is_ok_and(|machine| is_active(&lifecycle, &machine, &wanted) != Active::No)
     });
+    // The first in the order of `ls`, where several records mean the same engine.
+    let active = actives.min_by(|a, b| machines::natural(a, b));
     let name = active.ok_or_else(none)?;
     if invocation.json() { output::print_json(&json!({ "Name": name })) } else { output::print_line(&name) }
 }

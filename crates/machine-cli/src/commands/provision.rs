@@ -18,5 +18,5 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
-    machines::each(invocation, async |lifecycle, name, report| lifecycle.provision(name, report).await)
+    machines::each(invocation, async |lifecycle, name, report| Ok(lifecycle.provision(name, report).await?))
 }

@@ -59,7 +59,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
         runtime::look(async { Ok(lifecycle.regenerate_client_certs(algorithm, &*report).await?) })?;
     }
     machines::each(invocation, async |lifecycle, name, report| {
-        lifecycle.regenerate_server_certs(name, report).await
+        Ok(lifecycle.regenerate_server_certs(name, report).await?)
     })
 }
 

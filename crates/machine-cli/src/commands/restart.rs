@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
-    machines::each(invocation, async |lifecycle, name, report| lifecycle.restart(name, report).await)?;
+    machines::each(invocation, async |lifecycle, name, report| Ok(lifecycle.restart(name, report).await?))?;
     let hint = "Restarted machines may have new IP addresses. You may need to re-run the `docker-machine env` command.";
     if invocation.json() { Ok(()) } else { output::print_line(hint) }
 }

@@ -3,7 +3,7 @@
 use crate::args::{Arguments, Command, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::machines;
+use crate::{crash, machines};
 
 /// The declaration.
 pub const COMMAND: Command = Command {
@@ -18,5 +18,8 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
-    machines::each(invocation, async |lifecycle, name, report| lifecycle.upgrade(name, report).await)
+    machines::each(invocation, async |lifecycle, name, report| {
+        let upgraded = lifecycle.upgrade(name, report).await;
+        upgraded.map_err(|error| crash::of_failure(&error, &invocation.globals.store_path, "upgrade", ""))
+    })
 }

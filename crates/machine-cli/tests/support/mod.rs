@@ -21,6 +21,7 @@ pub const IMAGE: &str = "lab-busybox";
 pub struct World {
     pub lab: Lab,
     root: tempfile::TempDir,
+    store: PathBuf,
 }
 
 /// How a command of ours ended.
@@ -78,10 +79,16 @@ impl std::fmt::Display for Run {
 impl World {
     /// `None`, with the reason printed, where there can be no lab.
     pub fn new() -> Option<Self> {
+        Self::with_store("store")
+    }
+
+    /// The same with the store's folder called otherwise.
+    pub fn with_store(name: &str) -> Option<Self> {
         let lab = Lab::for_test().unwrap()?;
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("home/.ssh")).unwrap();
-        Some(Self { lab, root })
+        let store = root.path().join(name);
+        Some(Self { lab, root, store })
     }
 
     pub fn root(&self) -> &Path {
@@ -89,7 +96,7 @@ impl World {
     }
 
     pub fn store(&self) -> PathBuf {
-        self.root().join("store")
+        self.store.clone()
     }
 
     pub fn machine_dir(&self, name: &str) -> PathBuf {
@@ -124,7 +131,8 @@ impl World {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-machine"));
+        // By its name, so that it calls itself as it does on a user's PATH.
+        let mut command = Command::new("docker-machine");
         self.environment(&mut command);
         command.args(args);
         command
@@ -214,9 +222,10 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The machine must be complete and answer.
 #[track_caller]
 pub fn assert_works(world: &World, name: &str) {
-    assert_eq!(world.journal(name)["status"], "done", "journal: {}", world.journal(name));
+    assert_eq!(world.journal(name)["status"]["state"], "done", "journal: {}", world.journal(name));
     assert_eq!(world.ls_error(name), "");
-    let mut row = world.answer(&["ls", "--filter", &format!("name=^{name}$"), "-f", "{{.State}} {{.DockerVersion}}"]);
+    let mut row =
+        world.answer(&["ls", "--filter", &format!("name=^{name}$"), "-f", "{{.State}} {{.DockerVersion}}"]);
     row.truncate(row.trim_end().len());
     assert!(row.starts_with("Running v20.10."), "{row}");
     world.answer(&["env", "--shell", "sh", name]);

@@ -3,23 +3,25 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+type Files = Arc<Mutex<HashMap<String, String>>>;
 
 /// Serves until dropped.
 pub struct Web {
     address: SocketAddr,
+    files: Files,
     ended: Arc<AtomicBool>,
 }
 
 impl Web {
-    /// Serves those texts, by path, on that address of ours.
-    pub fn serve(at: Ipv4Addr, files: &[(&str, &str)]) -> Self {
-        let files: HashMap<String, String> =
-            files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    /// Serves on that address of ours; nothing is there yet.
+    pub fn serve(at: Ipv4Addr) -> Self {
         let listener = TcpListener::bind((at, 0)).unwrap();
-        let web = Self { address: listener.local_addr().unwrap(), ended: Arc::default() };
-        let ended = Arc::clone(&web.ended);
+        let web =
+            Self { address: listener.local_addr().unwrap(), files: Files::default(), ended: Arc::default() };
+        let (ended, files) = (Arc::clone(&web.ended), Arc::clone(&web.files));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if ended.load(Ordering::Relaxed) {
@@ -30,6 +32,11 @@ impl Web {
             }
         });
         web
+    }
+
+    /// From now on that text is at that path.
+    pub fn put(&self, path: &str, text: &str) {
+        self.files.lock().unwrap().insert(path.to_owned(), text.to_owned());
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -44,7 +51,7 @@ impl Drop for Web {
     }
 }
 
-fn answer(mut stream: TcpStream, files: &HashMap<String, String>) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, files: &Files) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     for line in lines {
@@ -53,9 +60,10 @@ fn answer(mut stream: TcpStream, files: &HashMap<String, String>) -> std::io::Re
         }
     }
     let path = first.split(' ').nth(1).unwrap_or_default();
-    let (status, body) = match files.get(path) {
-        Some(text) => ("200 OK", text.as_str()),
-        None => ("404 Not Found", "not here\n"),
+    let found = files.lock().unwrap().get(path).cloned();
+    let (status, body) = match found {
+        Some(text) => ("200 OK", text),
+        None => ("404 Not Found", "not here\n".to_owned()),
     };
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }

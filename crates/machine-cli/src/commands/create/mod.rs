@@ -66,8 +66,7 @@ fn finish(
     made: Result<machine_core::Machine, Error>,
 ) -> Result<(), CliError> {
     let machine = made.map_err(|error| {
-        report_crash(invocation, &error);
-        CliError::from(error)
+        crash::of_failure(&error, &invocation.globals.store_path, "create", invocation.args.str("driver"))
     })?;
     if invocation.json() {
         return output::print_line(&go_json::to_json(&machine));
@@ -76,15 +75,6 @@ fn finish(
         "To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: {} env {name}",
         invocation.program.called()
     ))
-}
-
-/// A create that failed for the world's reasons is worth a report; a mistake in a flag is not.
-fn report_crash(invocation: &Invocation, error: &Error) {
-    if error.kind() == machine_lifecycle::Kind::Environment && error.exit_code() == 1 {
-        let driver = invocation.args.str("driver");
-        let cause = crate::error::chain(error);
-        crash::report(&invocation.globals.store_path, "create", driver, &cause, &[]);
-    }
 }
 
 /// What an interrupted create leaves, and how to go on.

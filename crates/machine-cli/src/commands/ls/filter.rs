@@ -68,11 +68,17 @@ impl Filters {
         let (mut names, mut broken) = (Vec::new(), Vec::new());
         let records = !(self.swarm.is_empty() && self.driver.is_empty() && self.label.is_empty());
         let mut loaded: HashMap<String, Machine> = HashMap::new();
+        let mut folder = store.machines_dir();
         for name in store.machine_names()? {
             let readable = if records {
                 store.load(&name).map(|machine| loaded.insert(name.clone(), machine)).is_ok()
             } else {
-                store.machine_dir(&name).join("config.json").exists()
+                folder.push(&name);
+                folder.push("config.json");
+                let found = folder.exists();
+                folder.pop();
+                folder.pop();
+                found
             };
             if readable { names.push(name) } else { broken.push(name) }
         }
