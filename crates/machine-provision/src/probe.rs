@@ -50,8 +50,8 @@ fn script_in(root: &str, mark: &str) -> String {
         "LC_ALL=C; export LC_ALL; dm_root={}; dm_mark={}\n{PATH}\n{}\n{}",
         quote(root),
         quote(mark),
-        include_str!("host.sh"),
-        include_str!("probe.sh")
+        include_str!("sh/host.sh"),
+        include_str!("sh/probe.sh")
     );
     // Everything is read before anything runs: a command can't eat the rest of the script, and a script that came only in part
     // is a syntax error.
@@ -59,7 +59,7 @@ fn script_in(root: &str, mark: &str) -> String {
         "{{\nLC_ALL=C; export LC_ALL\n{PATH}\ndm_mark={}\ndm_inner={}\n{}\nexit 0\n}}\n",
         quote(mark),
         quote(&inner),
-        include_str!("probe-outer.sh")
+        include_str!("sh/probe-outer.sh")
     )
 }
 

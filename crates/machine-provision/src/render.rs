@@ -131,12 +131,22 @@ impl Renderer {
         let _ = writeln!(text, "dm_token={} dm_root={}", quote(&self.token), quote(&self.root));
         text.push_str("dm_main() {\n");
         text.push_str(PREPARE);
-        text.push_str(include_str!("host.sh"));
-        text.push_str(include_str!("steps.sh"));
+        for part in PARTS {
+            text.push_str(part);
+        }
         text.push_str("dm_supervisor=$(dm_supervisor)\n");
         text
     }
 }
+
+/// What the steps call.
+const PARTS: [&str; 5] = [
+    include_str!("sh/host.sh"),
+    include_str!("sh/run.sh"),
+    include_str!("sh/files.sh"),
+    include_str!("sh/packages.sh"),
+    include_str!("sh/engine.sh"),
+];
 
 /// Login shells for commands often lack the folders of system programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH:/opt/bin";
