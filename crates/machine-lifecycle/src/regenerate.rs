@@ -25,8 +25,10 @@ impl Lifecycle {
         let elsewhere = self.redistribute()?;
         if !elsewhere.is_empty() {
             report.report(Event::Notice(format!(
-                "the renewed certificates were copied to the folders of: {}",
-                elsewhere.join(", ")
+                "the renewed certificates were copied to the folders of {}; their engines keep the CA certificate \
+                 that they have until `docker-machine regenerate-certs {}`",
+                elsewhere.join(", "),
+                elsewhere.join(" ")
             )));
         }
         Ok(())
