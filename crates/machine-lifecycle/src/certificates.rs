@@ -1,6 +1,7 @@
 //! The CA, the client's certificate and the engines' certificates: when they are made, renewed and copied.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use machine_core::{Machine, Reporter};
 use machine_provision::Certificates;
@@ -133,7 +134,10 @@ impl Lifecycle {
         let names = self.server_names(machine)?;
         let usable = |cert: &str| server_fits(cert, &ca_pem, &names);
         let (cert_pem, key_pem) = match (read_optional(&cert_path)?, read_optional(&key_path)?) {
-            (Some(cert), Some(key)) if !anew && usable(&cert) => (cert, key),
+            // A process that was killed between the two files leaves a pair that does not fit.
+            (Some(cert), Some(key)) if !anew && usable(&cert) && machine_tls::key_fits(&cert, &key) => {
+                (cert, key)
+            }
             _ => {
                 let ca = Authority::from_pem(&ca_pem, &read(&paths.ca_key)?)
                     .map_err(failed(paths.ca_cert.display().to_string()))?;
@@ -182,6 +186,8 @@ impl Lifecycle {
             if !same_key {
                 continue;
             }
+            // Whoever takes a machine's lock clears half-written files away, also ours. Somebody who has it already did.
+            let _lock = self.store.lock_machine(&name, Duration::ZERO).ok();
             self.copy(&paths.client_key, &dir.join("key.pem"), Mode::Private)?;
             self.copy(&paths.client_cert, &dir.join("cert.pem"), Mode::Public)?;
             self.copy(&paths.ca_cert, &dir.join("ca.pem"), Mode::Public)?;

@@ -116,6 +116,7 @@ impl Lifecycle {
             self.provision_over(&session, &mut machine, lock, recorder, Work::Everything, report).await?;
             session.close().await;
             recorder.enter(Phase::Ready);
+            recorder.save()?;
             line(report, "Checking connection to Docker...");
             self.wait_until_ready(&machine, report).await?;
             line(report, "Docker is up and running!");

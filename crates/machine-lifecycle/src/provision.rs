@@ -62,6 +62,7 @@ impl Lifecycle {
             self.provision_over(&session, &mut machine, &lock, &mut recorder, work, report).await?;
             session.close().await;
             recorder.enter(Phase::Ready);
+            recorder.save()?;
             self.wait_until_ready(&machine, report).await
         }
         .await;

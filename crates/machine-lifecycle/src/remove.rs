@@ -1,7 +1,7 @@
 //! Removing a machine: the host first, then the record.
 
-use machine_core::{ErrorKind, Reporter};
-use machine_store::{Operation, Phase, StoreError};
+use machine_core::{ErrorKind, Machine, MachineName, Reporter};
+use machine_store::{MachineLock, Operation, Phase, StoreError};
 
 use crate::recorder::Recorder;
 use crate::{Error, Host, Lifecycle};
@@ -21,35 +21,13 @@ impl Lifecycle {
     /// Without `force`: whatever stood in the way; the record is kept, so that it can be tried again. With `force`:
     /// only where the record itself can't be removed.
     pub async fn remove(&self, name: &str, force: bool, report: &dyn Reporter) -> Result<Removed, Error> {
-        // A folder that a careless hand put there may have a name that no machine can have: it can be removed too,
-        // but there is no host behind it.
-        let machine_name = self.name(name)?;
         if !self.store.exists(name) {
             return Err(StoreError::NoSuchMachine { name: name.to_owned() }.into());
         }
         let lock = self.lock(name, report).await?;
         let mut problems = Vec::new();
         let removed = match self.store.load(name) {
-            Ok(machine) => {
-                let host = Host::new(&self.store, &machine_name, report);
-                let mut recorder = Recorder::open(&self.store, &lock, report)?;
-                recorder.begin(Operation::Remove, Phase::Host);
-                // The journal is a help, not a condition: a full disk must not stand in the way of a removal.
-                if let Err(error) = recorder.save() {
-                    problems.push(error);
-                }
-                match self.driver(&machine.driver_name) {
-                    Ok(driver) => match driver.remove(&host.cx(), &machine.driver).await {
-                        Ok(()) => Ok(()),
-                        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                        Err(error) => {
-                            recorder.fail(&error.to_string(), error.hint());
-                            Err(Error::driver(name, error))
-                        }
-                    },
-                    Err(error) => Err(error),
-                }
-            }
+            Ok(machine) => self.remove_host(&machine, &lock, force, &mut problems, report).await,
             Err(error) => Err(error.into()),
         };
         match removed {
@@ -59,5 +37,43 @@ impl Lifecycle {
         }
         self.store.remove(&lock)?;
         Ok(Removed { problems: if force { problems } else { Vec::new() } })
+    }
+
+    /// Has the driver remove the host. What is only in the way of the journal goes to `problems`.
+    async fn remove_host(
+        &self,
+        machine: &Machine,
+        lock: &MachineLock,
+        force: bool,
+        problems: &mut Vec<Error>,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        let driver = self.driver(&machine.driver_name)?;
+        // A folder that a careless hand put there may have a name that no machine can have: a copy, whose host may be
+        // that of a machine in use.
+        let name = MachineName::new(machine.name.as_str())
+            .map_err(|_| StoreError::UnsafeName { name: machine.name.clone() })?;
+        let host = Host::new(&self.store, &name, report);
+        let mut recorder = match Recorder::open(&self.store, lock, report) {
+            Ok(recorder) => recorder,
+            Err(error) if force => {
+                problems.push(error);
+                Recorder::fresh(&self.store, lock, report)
+            }
+            Err(error) => return Err(error),
+        };
+        recorder.begin(Operation::Remove, Phase::Host);
+        // The journal is a help, not a condition: a full disk must not stand in the way of a removal.
+        if let Err(error) = recorder.save() {
+            problems.push(error);
+        }
+        match driver.remove(&host.cx(), &machine.driver).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                recorder.fail(&error.to_string(), error.hint());
+                Err(Error::driver(&machine.name, error))
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use machine_core::{CONFIG_VERSION, Machine};
 
-use crate::atomic::{read_file, sweep_temporary_files, sync_parent, write_unsynced};
+use crate::atomic::{read_file, sync_parent, write_unsynced};
 use crate::lock::stem;
 use crate::{Journal, MachineLock, Mode, Store, StoreError, config, go_json, platform, write_file};
 
@@ -17,7 +17,8 @@ const REMOVED: &str = ".removed-";
 const NEW: &str = ".new-";
 
 impl Store {
-    /// Makes a machine's folder with its record and its journal. A reader sees neither or both.
+    /// Makes a machine's folder with its record and its journal. A reader sees neither or both. What crashes left of
+    /// other machines that were being made or removed is removed.
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`]; [`StoreError::Io`], and then nothing is left.
@@ -26,7 +27,13 @@ impl Store {
         if self.exists(name) {
             return Err(StoreError::AlreadyExists { name: name.to_owned() });
         }
-        self.make_folder(lock, &[("config.json", record(lock, machine)), ("state.json", state(journal))])
+        self.make_folder(lock, &[("config.json", record(lock, machine)), ("state.json", state(journal))])?;
+        // The machine is made; that others' leftovers stay is no reason to fail.
+        if let Err(error) = self.sweep_removed() {
+            tracing::debug!(%error, "a removed machine's folder stays");
+        }
+        self.sweep_new(lock);
+        Ok(())
     }
 
     /// Saves a machine's record; makes its folder where there is none.
@@ -38,7 +45,6 @@ impl Store {
         if !lock.dir().is_dir() {
             return self.make_folder(lock, &[("config.json", text)]);
         }
-        sweep_temporary_files(&lock.dir());
         let path = self.config_path(lock.name());
         keep_old_version(&path)?;
         write_file(&path, text.as_bytes(), Mode::Private)

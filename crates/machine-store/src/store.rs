@@ -163,13 +163,16 @@ impl Store {
         }
     }
 
-    /// Takes the right to change a machine, which need not exist. Waits for whoever has it, at most `limit`.
+    /// Takes the right to change a machine, which need not exist. Waits for whoever has it, at most `limit`. What a
+    /// crash left of half-written files in the machine's folder is removed.
     ///
     /// # Errors
     /// [`StoreError::Locked`] at the limit; [`StoreError::UnsafeName`]; [`StoreError::Io`].
     pub fn lock_machine(&self, name: &str, limit: Duration) -> Result<MachineLock, StoreError> {
         check_plain(name)?;
-        MachineLock::acquire(self, name, limit, || Ok(()))
+        let lock = MachineLock::acquire(self, name, limit, || Ok(()))?;
+        sweep_temporary_files(&lock.dir());
+        Ok(lock)
     }
 
     /// Takes the right to make a machine: its lock, and the certainty that the name is free. Of several processes that
