@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::progress::{self, To};
+use crate::progress::{self, To, View};
 use crate::{output, runtime};
 
 /// Does something with every machine that is named, all at once. As in the reference program nothing is done where
@@ -26,9 +26,9 @@ where
     let names = invocation.names(lifecycle.store())?;
     readable(&lifecycle, &names)?;
     let to = if invocation.json() { To::Stderr } else { To::Stdout };
-    let live = names.len() == 1 && !invocation.json();
+    let view = if names.len() == 1 && !invocation.json() { View::Waits } else { View::Lines };
     let one = async |name: &String| {
-        let report = progress::reporter(name, to, live);
+        let report = progress::reporter(name, to, view);
         work(&lifecycle, name, &*report).await
     };
     let left = || Some(format!("`{} ls` shows where each machine stands.", invocation.program.called()));

@@ -18,10 +18,21 @@ pub enum To {
     Stderr,
 }
 
+/// What a terminal shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The lines, as a pipe gets them.
+    Lines,
+    /// The lines, and below them what is being waited for.
+    Waits,
+    /// Phases with their times instead of lines.
+    Phases,
+}
+
 /// A reporter for work on one machine: live on a terminal, lines elsewhere.
-pub fn reporter(machine: &str, to: To, live: bool) -> Box<dyn Reporter> {
-    if live && output::fancy_stdout() {
-        return Box::new(Live::new(machine));
+pub fn reporter(machine: &str, to: To, view: View) -> Box<dyn Reporter> {
+    if view != View::Lines && output::fancy_stdout() {
+        return Box::new(Live::new(machine, view));
     }
     Box::new(Lines { machine: machine.to_owned(), to })
 }
@@ -97,16 +108,17 @@ fn seconds(ms: u64) -> f64 {
 struct Live {
     machine: String,
     bar: ProgressBar,
+    view: View,
 }
 
 impl Live {
-    fn new(machine: &str) -> Self {
+    fn new(machine: &str, view: View) -> Self {
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:14} {msg} ({elapsed})") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
-        Self { machine: machine.to_owned(), bar }
+        Self { machine: machine.to_owned(), bar, view }
     }
 
     fn now(&self, text: String) {
@@ -122,13 +134,16 @@ impl Reporter for Live {
                 self.bar.reset_elapsed();
                 self.now(String::new());
             }
-            Event::PhaseDone(phase, ms) => self.bar.println(format!("✓ {phase:14} {:.1} s", seconds(*ms))),
+            Event::PhaseDone(phase, ms) if self.view == View::Phases => {
+                self.bar.println(format!("✓ {phase:14} {:.1} s", seconds(*ms)))
+            }
             Event::Step { name, status: StepStatus::Started } => self.now(name.clone()),
             Event::Waiting { what, last, .. } => self.now(format!("waiting for {what}; {last}")),
             _ => {}
         }
         match said(&self.machine, event) {
-            Some(Said::Line(line)) => self.now(line),
+            Some(Said::Line(line)) if self.view == View::Phases => self.now(line),
+            Some(Said::Line(line)) => self.bar.println(line),
             Some(Said::Aside(line)) => self.bar.println(line),
             None => {}
         }

@@ -22,10 +22,12 @@ where
         .build()
         .map_err(|error| CliError::new(format!("The program's event loop can't be made: {error}")))?;
     let done = runtime.block_on(async {
+        let mut stop = Stop::listen()
+            .map_err(|error| End::Failed(CliError::new(format!("Signals can't be listened for: {error}"))))?;
         tokio::select! {
             biased;
             done = future => done.map_err(End::Failed),
-            code = asked_to_stop() => Err(End::Stopped(code)),
+            code = stop.asked() => Err(End::Stopped(code)),
         }
     });
     // A look-up of a name may hang in a thread; nothing is to be waited for any more.
@@ -49,24 +51,41 @@ enum End {
     Stopped(u8),
 }
 
+/// The signals that ask the program to stop. They are listened for before the work begins, so that none is missed.
 #[cfg(unix)]
-async fn asked_to_stop() -> u8 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => INTERRUPTED,
-        _ = terminate.recv() => TERMINATED,
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The exit code for the first of them that comes.
+    async fn asked(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPTED,
+            _ = self.terminate.recv() => TERMINATED,
+        }
     }
 }
 
-#[cfg(not(unix))]
-async fn asked_to_stop() -> u8 {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => INTERRUPTED,
-        Err(_) => std::future::pending().await,
+/// Ctrl-C of the console.
+#[cfg(windows)]
+struct Stop(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn asked(&mut self) -> u8 {
+        self.0.recv().await;
+        INTERRUPTED
     }
 }

@@ -10,7 +10,7 @@ use machine_store::Mode;
 
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::progress::{self, To};
+use crate::progress::{self, To, View};
 use crate::runtime;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ pub fn prepare(
     name: &str,
     options: &ConnectOptions,
 ) -> Result<SystemClient, CliError> {
-    let report = progress::reporter(name, To::Stderr, false);
+    let report = progress::reporter(name, To::Stderr, View::Lines);
     let found: SystemSsh = runtime::look(async { Ok(lifecycle.system_ssh(name, options, &*report).await?) })?;
     let jump = |(target, pins)| SystemHop { target, pins, key_files: Vec::new() };
     let client = SystemClient {

@@ -87,7 +87,11 @@ fn redact(machine: &mut machine_core::Machine, drivers: &dyn DriverSource) {
     let Ok(driver) = drivers.driver(&machine.driver_name) else { return };
     let secrets: Vec<String> =
         driver.spec().flags.iter().filter(|flag| flag.secret).map(|flag| letters(&flag.name)).collect();
-    for (key, value) in &mut machine.driver.0 {
+    redact_keys(&mut machine.driver.0, &secrets);
+}
+
+fn redact_keys(state: &mut Map<String, Value>, secrets: &[String]) {
+    for (key, value) in state {
         let key = letters(key);
         let is_secret = !key.is_empty() && secrets.iter().any(|flag| flag.ends_with(&key));
         if is_secret && !matches!(value, Value::Null) && value.as_str() != Some("") {
@@ -98,4 +102,26 @@ fn redact(machine: &mut machine_core::Machine, drivers: &dyn DriverSource) {
 
 fn letters(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_flags_are_found_under_their_keys() {
+        let flags = ["digitalocean-access-token", "amazonec2-secret-key", "openstack-password"];
+        let secrets: Vec<String> = flags.map(letters).into();
+        let mut state: Map<String, Value> = serde_json::from_value(serde_json::json!({
+            "IPAddress": "1.2.3.4", "AccessToken": "hunter2", "SecretKey": "", "Password": null, "SSHKeyPath": "/key",
+            "secret_key": "hunter2",
+        }))
+        .unwrap();
+        redact_keys(&mut state, &secrets);
+        let want = serde_json::json!({
+            "IPAddress": "1.2.3.4", "AccessToken": "<redacted>", "SecretKey": "", "Password": null,
+            "SSHKeyPath": "/key", "secret_key": "<redacted>",
+        });
+        assert_eq!(Value::Object(state), want);
+    }
 }

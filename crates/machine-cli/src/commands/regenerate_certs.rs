@@ -5,7 +5,7 @@ use machine_tls::KeyAlgorithm;
 use crate::args::{Arguments, Command, Flag, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::progress::{self, To};
+use crate::progress::{self, To, View};
 use crate::{machines, output, runtime};
 
 /// The declaration.
@@ -55,7 +55,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
             lifecycle.store().load(&name)?;
         }
         let to = if invocation.json() { To::Stderr } else { To::Stdout };
-        let report = progress::reporter("", to, false);
+        let report = progress::reporter("", to, View::Lines);
         runtime::look(async { Ok(lifecycle.regenerate_client_certs(algorithm, &*report).await?) })?;
     }
     machines::each(invocation, async |lifecycle, name, report| {

@@ -7,7 +7,7 @@ use crate::args::{Arguments, Command, Flag, Group, help_of, single};
 use crate::error::CliError;
 use crate::invocation::Invocation;
 use crate::output::{self, go};
-use crate::progress::{self, To};
+use crate::progress::{self, To, View};
 use crate::{machines, runtime};
 
 /// The declaration.
@@ -65,7 +65,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
 
 async fn remove_all(lifecycle: &Lifecycle, names: &[String], force: bool) -> Vec<Result<Removed, Error>> {
     machines::all(names, |name| async move {
-        let report = progress::reporter(name, To::Stderr, false);
+        let report = progress::reporter(name, To::Stderr, View::Lines);
         lifecycle.remove(name, force, &*report).await
     })
     .await

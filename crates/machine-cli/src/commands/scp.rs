@@ -16,7 +16,7 @@ use crate::args::{Arguments, Command, Flag, Group, help_of, single};
 use crate::error::CliError;
 use crate::invocation::Invocation;
 use crate::location::Location;
-use crate::progress::{self, To};
+use crate::progress::{self, To, View};
 use crate::{output, runtime, system_client};
 
 /// The declaration.
@@ -109,7 +109,7 @@ async fn connect(lifecycle: &Lifecycle, location: &Location) -> Result<Session, 
         return Err(CliError::new("a local path has no host"));
     };
     let options = ConnectOptions { user: user.clone(), ..ConnectOptions::default() };
-    let report = progress::reporter(name, To::Stderr, false);
+    let report = progress::reporter(name, To::Stderr, View::Lines);
     Ok(lifecycle.connect(name, &options, &*report).await?)
 }
 

@@ -11,7 +11,7 @@ use machine_ssh::ShellRequest;
 use crate::args::{Arguments, Command, Flag, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::progress::{self, To};
+use crate::progress::{self, To, View};
 use crate::{runtime, system_client};
 
 /// The declaration.
@@ -59,7 +59,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     }
     let command = (!asked.command.is_empty()).then(|| asked.command.join(" "));
     let request = ShellRequest { command, pty: asked.pty, ..ShellRequest::default() };
-    let report = progress::reporter(&name, To::Stderr, false);
+    let report = progress::reporter(&name, To::Stderr, View::Lines);
     let status = runtime::look(async {
         let session = lifecycle.connect(&name, &options, &*report).await?;
         let status = session

@@ -11,7 +11,7 @@ use crate::args::{help_of, single};
 use crate::error::CliError;
 use crate::invocation::Invocation;
 use crate::output::{self, go};
-use crate::progress::{self, To};
+use crate::progress::{self, To, View};
 use crate::{crash, runtime};
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
@@ -34,7 +34,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     };
     let lifecycle = invocation.lifecycle();
     let name = request.name.to_string();
-    let report = progress::reporter(&name, to(invocation), !invocation.json());
+    let report = progress::reporter(&name, to(invocation), view(invocation));
     let made = runtime::run(async { Ok(lifecycle.create(request, &*report).await) }, || {
         left(&lifecycle, &name, &invocation.program.called())
     })?;
@@ -48,12 +48,16 @@ fn go_on(invocation: &Invocation, name: &str) -> Result<(), CliError> {
             .with_hint("--resume takes the name of the machine; all else is in its record"));
     }
     let lifecycle = invocation.lifecycle();
-    let report = progress::reporter(name, to(invocation), !invocation.json());
+    let report = progress::reporter(name, to(invocation), view(invocation));
     let made = runtime::run(async { Ok(lifecycle.resume(name, &*report).await) }, || {
         left(&lifecycle, name, &invocation.program.called())
     })?;
     drop(report);
     finish(invocation, name, made)
+}
+
+fn view(invocation: &Invocation) -> View {
+    if invocation.json() { View::Lines } else { View::Phases }
 }
 
 fn to(invocation: &Invocation) -> To {
