@@ -68,10 +68,12 @@ fn answers_about_a_running_machine() {
         }
         let output = command.output().unwrap();
         let mut said = String::from_utf8(output.stdout).unwrap();
-        // The recording of the failure has both streams.
+        // The recording of the failure has both streams; a hint of ours follows.
         if case == "env-noSHELL" {
             assert_eq!(output.status.code(), Some(1), "{case}");
-            said += &String::from_utf8(output.stderr).unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            said += error.split_inclusive('\n').next().unwrap();
+            assert!(error.contains("--shell"), "{error}");
         } else {
             assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{case}");
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod clients;
+pub mod watch;
 pub mod web;
 
 use std::fs;
