@@ -210,20 +210,6 @@ impl HostFacts {
         Some(host - i64::try_from(now_s).ok()?)
     }
 
-    /// What is wrong with the host's clock, if `now_s` (seconds since 1970) is right. Certificates that were made here just
-    /// now are valid from five minutes ago: on a host further behind, the engine refuses every client.
-    #[must_use]
-    pub fn clock_problem(&self, now_s: u64) -> Option<String> {
-        const TOLERATED_S: i64 = 240;
-        let skew = self.clock_skew_s(now_s).filter(|skew| skew.abs() > TOLERATED_S)?;
-        let direction = if skew < 0 { "behind" } else { "ahead" };
-        Some(format!(
-            "the host's clock is {} s {direction} of this computer's, so certificates may be taken for not yet valid or expired: \
-             set it there, or start a time service (timedatectl set-ntp true)",
-            skew.abs()
-        ))
-    }
-
     /// The system and its architecture, to be shown to people, e.g. `Debian GNU/Linux 12 (bookworm), x86_64`.
     #[must_use]
     pub fn display_name(&self) -> String {
