@@ -3,6 +3,7 @@
 //!
 //! Marks in the guides, each before a fenced block (people who read the rendered page do not see them):
 //! - `<!-- run -->`: run in an empty store, no host. Every command in it must succeed.
+//! - `<!-- run: docker -->`: the same with the docker client; left out where there is none.
 //! - `<!-- run: exit N -->`: its only command ends with that status.
 //! - `<!-- run: host -->`: run against a real host of the lab, which takes the place of 203.0.113.7 and of its user
 //!   `debian`. The image `alpine` on it is a stand-in with busybox, because no registry can be reached from there.
@@ -81,6 +82,7 @@ impl Guide {
 /// A block that is run, and what is known of its outcome.
 struct Block {
     on_host: bool,
+    with_docker: bool,
     exit: Option<i32>,
     commands: String,
     expected: Vec<String>,
@@ -106,9 +108,10 @@ fn blocks(guide: &Guide) -> Vec<Block> {
         assert!(!content.is_empty(), "{}: an empty block after {line:?}", guide.name());
         if word == "run" {
             let exit = detail.strip_prefix("exit ").map(|code| code.parse().expect("a number behind `exit`"));
-            assert!(detail.is_empty() || detail == "host" || exit.is_some(), "{}: {line:?}", guide.name());
+            assert!(["", "host", "docker"].contains(&detail) || exit.is_some(), "{}: {line:?}", guide.name());
             let commands = content.join("\n");
-            found.push(Block { on_host: detail == "host", exit, commands, expected: Vec::new() });
+            let (on_host, with_docker) = (detail == "host", detail == "docker");
+            found.push(Block { on_host, with_docker, exit, commands, expected: Vec::new() });
         } else {
             let last = found.last_mut().expect("`expect` stands behind a block that is run");
             last.expected.extend(content.into_iter().map(str::to_owned));
@@ -190,7 +193,9 @@ fn commands_without_a_host() -> Outcome {
     }
     let mut ran = 0;
     for guide in guides()? {
-        let blocks: Vec<Block> = blocks(&guide).into_iter().filter(|block| !block.on_host).collect();
+        let mut blocks = blocks(&guide);
+        let without_docker = blocks.iter().any(|block| block.with_docker) && !skip::require(&["docker"]);
+        blocks.retain(|block| !(block.on_host || block.with_docker && without_docker));
         ran += blocks.len();
         Reader::new()?.run(&guide.name(), &blocks, EXAMPLE)?;
     }
