@@ -1,9 +1,9 @@
 //! What happens to a machine in its life, written once for all drivers: create, resume, start, stop, restart, kill,
 //! provision, upgrade, new certificates, remove; and looking at it.
 //!
-//! In: a [`Store`](machine_store::Store), a source of drivers, [`Settings`] and requests. Out: the new record, or an
+//! In: a [`Store`], a source of drivers, [`Settings`] and requests. Out: the new record, or an
 //! [`Error`] that says what failed on which machine and how to go on; progress through a
-//! [`Reporter`](machine_core::Reporter).
+//! [`Reporter`].
 //!
 //! This is the only room that changes records, and the only one that knows driver, store, SSH, provisioner and
 //! engine together. It prints nothing.
