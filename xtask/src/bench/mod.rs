@@ -19,6 +19,7 @@ use std::{
 };
 
 use clap::{Arg, ArgMatches, Command};
+use machine_testkit::skip;
 use serde_json::{Value, json};
 
 use crate::{Outcome, workspace};
@@ -67,7 +68,11 @@ pub fn run(given: &ArgMatches) -> Outcome {
     let bench = Bench { ours, peer: path("peer")? };
     let only = given.get_one::<String>("only").map_or("", String::as_str);
     println!("medians; CPU is user and system, children included; memory is that of the largest process;");
-    println!("ratio: how many times as much as ours the peer needs\n\n{}", Figure::header());
+    println!("ratio: how many times as much as ours the peer needs");
+    if skip::find_program("strace").is_none() {
+        println!("no strace here: the processes that a program starts are not counted");
+    }
+    println!("\n{}", Figure::header());
     let mut figures = Vec::new();
     let mut failed = Vec::new();
     for group in GROUPS {
