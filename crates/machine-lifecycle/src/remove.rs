@@ -22,7 +22,8 @@ impl Lifecycle {
     /// only where the record itself can't be removed.
     pub async fn remove(&self, name: &str, force: bool, report: &dyn Reporter) -> Result<Removed, Error> {
         if !self.store.exists(name) {
-            return Err(StoreError::NoSuchMachine { name: name.to_owned() }.into());
+            // Why not: there is no such machine, or the store can't be looked into.
+            self.store.load(name)?;
         }
         let lock = self.lock(name, report).await?;
         let mut problems = Vec::new();
@@ -63,15 +64,19 @@ impl Lifecycle {
             Err(error) => return Err(error),
         };
         recorder.begin(Operation::Remove, Phase::Host);
+        // Where a link stands for the folder, only the link is removed, and nothing is written to where it leads.
+        let ours = std::fs::symlink_metadata(lock.dir()).is_ok_and(|found| found.is_dir());
         // The journal is a help, not a condition: a full disk must not stand in the way of a removal.
-        if let Err(error) = recorder.save() {
+        if ours && let Err(error) = recorder.save() {
             problems.push(error);
         }
         match driver.remove(&host.cx(), &machine.driver).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => {
-                recorder.fail(&error.to_string(), error.hint());
+                if ours {
+                    recorder.fail(&error.to_string(), error.hint());
+                }
                 Err(Error::driver(&machine.name, error))
             }
         }
