@@ -334,9 +334,9 @@ fn cloud_init_is_waited_for_by_its_stage() {
     let host = FakeHost::new(&shells()[0]);
     host.write("run/cloud-init/status.json", "{\"v1\": {\"stage\": \"modules-config\"}}\n");
     host.shim("systemctl", "case $1 in show) echo ActiveState=activating ;; esac");
-    let plan = one_step(1, Action::WaitForCloudInit);
+    let plan = one_step(3, Action::WaitForCloudInit);
     let (events, outcome) = host.run(&plan);
-    let Err(ScriptError::Step { limit_s: Some(1), output, .. }) = outcome else { panic!("{outcome:?}") };
+    let Err(ScriptError::Step { limit_s: Some(3), output, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(output, ["cloud-init is still at work: stage modules-config"]);
     let waits = |event: &StepEvent| matches!(event, StepEvent::Waiting { last, .. } if last.ends_with("stage modules-config"));
     assert!(events.iter().any(waits), "{events:?}");
@@ -370,11 +370,11 @@ fn who_holds_a_lock_is_named() {
         while !held() {
             std::thread::yield_now();
         }
-        let (events, outcome) = host.run(&one_step(1, Action::WaitForPackageLock(PackageManager::Apt)));
+        let (events, outcome) = host.run(&one_step(3, Action::WaitForPackageLock(PackageManager::Apt)));
         holder.kill().unwrap();
         holder.wait().unwrap();
         let expected = format!("/var/lib/dpkg/lock-frontend is held by sleep (pid {pid})");
-        let Err(ScriptError::Step { limit_s: Some(1), output, .. }) = outcome else { panic!("{outcome:?}") };
+        let Err(ScriptError::Step { limit_s: Some(3), output, .. }) = outcome else { panic!("{outcome:?}") };
         assert!(output.join("\n").contains(&expected), "{output:?}");
         let waits =
             |event: &StepEvent| matches!(event, StepEvent::Waiting { last, .. } if last.contains(&expected));
@@ -386,13 +386,13 @@ fn who_holds_a_lock_is_named() {
 fn a_step_that_takes_too_long_is_ended_with_all_that_it_started() {
     for shell in shells() {
         let host = FakeHost::new(&shell);
-        let plan = one_step(1, command(&["sh", "-c", "echo before; (sleep 600; :); echo after"]));
+        let plan = one_step(3, command(&["sh", "-c", "echo before; (sleep 600; :); echo after"]));
         // Were the sleep left over, it would hold its end of the pipe, and this would not come back.
         let (_, outcome) = host.run(&plan);
         let Err(ScriptError::Step { limit_s, output, .. }) = &outcome else { panic!("{outcome:?}") };
-        assert_eq!(*limit_s, Some(1), "{shell:?}");
+        assert_eq!(*limit_s, Some(3), "{shell:?}");
         assert_eq!(output.first().map(String::as_str), Some("before"), "{output:?}");
-        assert!(outcome.unwrap_err().to_string().contains("gave up after 1 s"));
+        assert!(outcome.unwrap_err().to_string().contains("gave up after 3 s"));
     }
 }
 

@@ -28,15 +28,23 @@ dm_waiting() {
 
 dm_pause() { sleep 0.25 2>/dev/null || sleep 1; }
 
-# PID: a process and all that it started, one id a line.
-dm_tree() {
+# PID: stops a process and all that it started, and prints their ids, one a line. Each is stopped before its children are looked
+# for: it could start another one in between.
+dm_stop_tree() {
+  kill -STOP "$1"
+  # The signal takes effect a little later.
+  for dm_n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    read -r _ dm_text 2>/dev/null <"/proc/$1/stat" || break
+    case ${dm_text##*) } in [TtZX]*) break ;; esac
+    if [ "$dm_n" -gt 10 ]; then dm_pause; fi
+  done
   echo "$1"
   for dm_stat in /proc/[0-9]*/stat; do
     read -r dm_child dm_text 2>/dev/null <"$dm_stat" || continue
     # 812 (name) S PARENT ...
     dm_text=${dm_text##*) }
     dm_text=${dm_text#* }
-    if [ "${dm_text%% *}" = "$1" ]; then (dm_tree "$dm_child"); fi
+    if [ "${dm_text%% *}" = "$1" ]; then (dm_stop_tree "$dm_child"); fi
   done
 }
 
@@ -53,8 +61,9 @@ dm_run() {
       kill -0 "$dm_pid" 2>/dev/null || exit 0
       dm_n=$((dm_n - 1))
     done
-    dm_tree=$(dm_tree "$dm_pid")
+    dm_tree=$(dm_stop_tree "$dm_pid")
     for dm_child in $dm_tree; do kill -TERM "$dm_child"; done
+    for dm_child in $dm_tree; do kill -CONT "$dm_child"; done
     # A package manager is given some time to leave its data in order.
     for dm_n in 1 2 3 4 5 6 7 8 9 10; do
       dm_left=
