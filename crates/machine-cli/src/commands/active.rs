@@ -2,6 +2,7 @@
 
 use machine_core::Machine;
 use machine_lifecycle::Lifecycle;
+use machine_store::Store;
 use serde_json::json;
 
 use crate::args::{Arguments, Command, Flag, Group};
@@ -33,17 +34,29 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let none = || CliError::new("No active host found");
     let wanted = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()).ok_or_else(none)?;
     let lifecycle = invocation.lifecycle();
-    let names = lifecycle.store().machine_names()?.into_iter();
-    let actives = names.filter(|name| {
-        lifecycle
-            .store()
-            .load(name)
-            .is_ok_and(|machine| is_active(&lifecycle, &machine, &wanted) != Active::No)
-    });
-    // The first in the order of `ls`, where several records mean the same engine.
-    let active = actives.min_by(|a, b| machines::natural(a, b));
+    let names = lifecycle.store().machine_names()?;
+    // Nearly always the host of DOCKER_HOST stands in the record as it is, and few records have to be understood.
+    let likely: Vec<String> =
+        names.iter().filter(|name| mentions(lifecycle.store(), name, &wanted)).cloned().collect();
+    let active = find(&lifecycle, likely, &wanted).or_else(|| find(&lifecycle, names, &wanted));
     let name = active.ok_or_else(none)?;
     if invocation.json() { output::print_json(&json!({ "Name": name })) } else { output::print_line(&name) }
+}
+
+/// Whether the text of a machine's record has the host of a `DOCKER_HOST` in it.
+fn mentions(store: &Store, name: &str, docker_host: &str) -> bool {
+    let host = docker_host.split_once("://").map_or(docker_host, |(_, rest)| rest);
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    std::fs::read_to_string(store.machine_dir(name).join("config.json")).is_ok_and(|text| text.contains(host))
+}
+
+/// The machine that `DOCKER_HOST` means; the first in the order of `ls`, where several mean the same engine.
+fn find(lifecycle: &Lifecycle, names: Vec<String>, wanted: &str) -> Option<String> {
+    let is_it = |name: &String| {
+        let machine = lifecycle.store().load(name);
+        machine.is_ok_and(|machine| is_active(lifecycle, &machine, wanted) != Active::No)
+    };
+    names.into_iter().filter(is_it).min_by(|a, b| machines::natural(a, b))
 }
 
 /// Whether `DOCKER_HOST` means a machine.

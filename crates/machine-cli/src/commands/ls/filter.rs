@@ -57,9 +57,9 @@ impl Filters {
         self.state.is_empty() || self.state.iter().any(|wanted| wanted.eq_ignore_ascii_case(state.as_str()))
     }
 
-    /// The machines that all filters but `state` take, in the order of their folders; and those whose record can't
-    /// be read, which no filter hides. Records are read only where a filter asks for what is in them, so that a
-    /// folder whose config.json is torn counts as a machine until somebody looks into it.
+    /// The machines that all filters but `state` take, in the order of their folders; and those of which a filter
+    /// can't tell because their record can't be read. Records are read only where a filter asks for what is in them,
+    /// so that names alone cost one look at the folder of machines; a torn record counts as a machine there.
     ///
     /// # Errors
     /// The store can't be read.
@@ -68,19 +68,17 @@ impl Filters {
         let (mut names, mut broken) = (Vec::new(), Vec::new());
         let records = !(self.swarm.is_empty() && self.driver.is_empty() && self.label.is_empty());
         let mut loaded: HashMap<String, Machine> = HashMap::new();
-        let mut folder = store.machines_dir();
         for name in store.machine_names()? {
-            let readable = if records {
-                store.load(&name).map(|machine| loaded.insert(name.clone(), machine)).is_ok()
-            } else {
-                folder.push(&name);
-                folder.push("config.json");
-                let found = folder.exists();
-                folder.pop();
-                folder.pop();
-                found
-            };
-            if readable { names.push(name) } else { broken.push(name) }
+            if records {
+                match store.load(&name) {
+                    Ok(machine) => drop(loaded.insert(name.clone(), machine)),
+                    Err(_) => {
+                        broken.push(name);
+                        continue;
+                    }
+                }
+            }
+            names.push(name);
         }
         if records {
             let options =

@@ -39,7 +39,7 @@ pub struct Item {
 impl Item {
     /// Makes a row of what was seen.
     pub fn of(mut seen: Observation, masters: &HashMap<String, String>, docker_host: &str) -> Self {
-        let readable = seen.driver_name != "not found";
+        let readable = is_readable(&seen);
         if seen.state == State::Timeout {
             // The reference program gives up on the whole row.
             seen.docker_version.clear();
@@ -116,6 +116,11 @@ impl Item {
         fields["Incomplete"] = json!(self.seen.incomplete);
         fields
     }
+}
+
+/// Whether the record behind a look could be read.
+pub fn is_readable(seen: &Observation) -> bool {
+    seen.driver_name != "not found"
 }
 
 /// The header of the default table.

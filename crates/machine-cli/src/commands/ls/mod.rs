@@ -171,8 +171,8 @@ impl List {
         let all: Vec<String> = names.iter().chain(&broken).cloned().collect();
         let seen = self.lifecycle.observe(&all, self.timeout).await;
         let docker_host = std::env::var("DOCKER_HOST").unwrap_or_default();
-        let (mut seen, mut unreadable): (Vec<_>, Vec<_>) =
-            seen.into_iter().partition(|look| !broken.contains(&look.name));
+        // A record that can't be read is shown whatever state was asked for.
+        let (mut seen, mut unreadable): (Vec<_>, Vec<_>) = seen.into_iter().partition(item::is_readable);
         if self.filters.by_state() {
             seen.retain(|look| self.filters.takes_state(look.state));
         }
