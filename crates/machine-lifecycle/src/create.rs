@@ -7,7 +7,7 @@ use machine_core::{
 use machine_store::{MachineLock, Operation, Phase, Status, Store};
 use serde_json::Map;
 
-use crate::power::line;
+use crate::power::{can_be_started, line};
 use crate::provision::Work;
 use crate::recorder::Recorder;
 use crate::request::Extras;
@@ -109,7 +109,10 @@ impl Lifecycle {
             recorder.enter(Phase::Reach);
             recorder.save()?;
             line(report, "Waiting for machine to be running, this may take a few minutes...");
-            self.wait_for_state(driver, &host, &mut machine, lock, State::Running).await?;
+            // A driver that only dials says no more than the SSH session will, and not why.
+            if can_be_started(driver) {
+                self.wait_for_state(driver, &host, &mut machine, lock, State::Running).await?;
+            }
             line(report, "Detecting operating system of created instance...");
             line(report, "Waiting for SSH to be available...");
             let session = self.reach(&machine, recorder, report).await?;

@@ -267,6 +267,7 @@ impl Error {
             | Self::BadJump { .. }
             | Self::AlreadyInState { .. }
             | Self::NoSsh { .. }
+            | Self::Plan { .. }
             | Self::NotSwarmMaster(_) => Kind::User,
             Self::Store(error) if matches!(**error, StoreError::NoSuchMachine { .. }) => Kind::User,
             Self::Driver { source, .. } | Self::DriverCreate(source)

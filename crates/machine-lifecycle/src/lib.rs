@@ -35,7 +35,7 @@ pub use connection::Connection;
 pub use create::Left;
 pub use error::{Error, Kind};
 pub use observe::Observation;
-pub use reach::{ConnectOptions, SystemSsh};
+pub use reach::{ConnectOptions, Jump, SystemSsh, parse_jump};
 pub use remove::Removed;
 pub use request::{CreateRequest, InstallMethod, RegistryCa};
 pub use settings::{CertPaths, Settings};

@@ -9,7 +9,7 @@ use machine_provision::{
     StepEvent, probe, render, swarm,
 };
 use machine_ssh::{ExecLimits, Session, Stream};
-use machine_store::{MachineLock, Operation, Phase};
+use machine_store::{MachineLock, Operation, Phase, Status};
 use serde_json::{Map, Value, json};
 
 use crate::connection::TlsConfigs;
@@ -32,11 +32,18 @@ pub(crate) enum Work {
 
 impl Lifecycle {
     /// Sets up the engine again: certificates, options, registries. Changes nothing where all is as it should be. It
-    /// also completes a create that stopped after its host was made.
+    /// also completes a create that stopped.
     ///
     /// # Errors
     /// [`Error::NoSsh`] for a machine that is only a URL; else what reaching or provisioning says.
     pub async fn provision(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        let machine = self.store.load(name)?;
+        self.require_ssh(&machine, "provision")?;
+        let journal = self.store.load_journal(name)?.unwrap_or_default();
+        let unfinished = journal.operation == Operation::Create && journal.status != Status::Done;
+        if unfinished && journal.phase <= Phase::Host {
+            return self.resume(name, report).await.map(drop);
+        }
         self.journaled(name, Operation::Provision, "provision", Work::Everything, report).await
     }
 

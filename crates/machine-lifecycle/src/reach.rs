@@ -12,12 +12,15 @@ use machine_ssh::{
 use machine_store::Journal;
 use serde_json::Value;
 
+use crate::power::can_be_started;
 use crate::recorder::Recorder;
 use crate::wait::waiting;
 use crate::{Error, Lifecycle};
 
 /// How long a fresh host may refuse our key: cloud-init puts it in place some time after the SSH server answers.
 const AUTH_GRACE: Duration = Duration::from_secs(30);
+/// How long a server that exists already is waited for: as long as it takes to boot.
+const EXISTING_LIMIT: Duration = Duration::from_secs(3 * 60);
 /// Where the pins of jump hosts stand in the journal, by `user@host:port`.
 const JUMP_KEYS: &str = "jumpHostKeys";
 
@@ -113,7 +116,7 @@ impl Lifecycle {
         let endpoint = self.endpoint(machine)?;
         let route = self.route(&endpoint, &ConnectOptions::default(), &recorder.journal)?;
         let what = format!("ssh on {}", route.target.address());
-        let retry = RetryOptions { limit: self.settings.reach_limit, auth_grace: self.auth_grace(machine) };
+        let retry = self.patience(machine);
         let session = Session::connect_with_retry(
             &route.target,
             &route.credentials,
@@ -131,11 +134,17 @@ impl Lifecycle {
         Ok(session)
     }
 
-    /// A host that cloud-init sets up may not know our key yet; a server that somebody already has does or never will.
-    fn auth_grace(&self, machine: &Machine) -> Duration {
-        let fresh =
-            self.driver(&machine.driver_name).is_ok_and(|driver| driver.spec().capabilities.user_data);
-        if fresh { AUTH_GRACE } else { Duration::ZERO }
+    /// How long a host may take. One that cloud-init sets up may not know our key yet; a server that somebody already
+    /// has does or never will, and boots at the longest.
+    fn patience(&self, machine: &Machine) -> RetryOptions {
+        let driver = self.driver(&machine.driver_name);
+        let fresh = driver.as_ref().is_ok_and(|driver| driver.spec().capabilities.user_data);
+        let ours = driver.as_ref().is_ok_and(|driver| can_be_started(&**driver));
+        let limit = self.settings.reach_limit;
+        RetryOptions {
+            limit: if ours { limit } else { limit.min(EXISTING_LIMIT) },
+            auth_grace: if fresh { AUTH_GRACE } else { Duration::ZERO },
+        }
     }
 
     fn endpoint(&self, machine: &Machine) -> Result<SshEndpoint, Error> {
@@ -219,21 +228,32 @@ struct Route {
 }
 
 /// A jump host as the user wrote it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Jump {
-    user: Option<String>,
-    host: String,
-    port: u16,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// The account; `None` for the user's own name.
+    pub user: Option<String>,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// The port; 22 where none was written.
+    pub port: u16,
 }
 
 /// Reads `[user@]host[:port]`; an IPv6 address stands in brackets.
-pub(crate) fn parse_jump(text: &str) -> Result<Jump, Error> {
+///
+/// # Errors
+/// [`Error::BadJump`], which says what is wrong with it.
+pub fn parse_jump(text: &str) -> Result<Jump, Error> {
     let bad = |why| Error::BadJump { value: text.to_owned(), why };
     let (user, rest) = match text.rsplit_once('@') {
         Some(("", _)) => return Err(bad("the user is empty")),
         Some((user, rest)) => (Some(user.to_owned()), rest),
         None => (None, text),
     };
+    if user.as_deref().is_some_and(|user| {
+        user.starts_with('-') || user.contains(|c: char| c.is_whitespace() || c.is_control())
+    }) {
+        return Err(bad("that is no user"));
+    }
     let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => {
@@ -338,7 +358,7 @@ mod tests {
         assert_eq!(parse_jump("me@[2001:db8::1]:22").unwrap(), jump(Some("me"), "2001:db8::1", 22));
         assert_eq!(parse_jump("[2001:db8::1]").unwrap(), jump(None, "2001:db8::1", 22));
         for bad in
-            ["", "@host", "me@", "host:0", "host:ssh", "2001:db8::1", "-oProxyCommand=x", "a b", "[::1]22"]
+            ["", "@host", "me@", "host:0", "host:ssh", "2001:db8::1", "-oProxyCommand=x", "a b", "[::1]22", "-oX=y@host", "a b@host"]
         {
             assert!(matches!(parse_jump(bad), Err(Error::BadJump { .. })), "{bad:?}");
         }
