@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 
-use clap::Arg;
-use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap::{Arg, ValueHint};
+use clap_complete::engine::{
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use crate::args::{Arguments, Flag, command_tree, default_store_path};
@@ -21,11 +23,17 @@ pub fn answer_shell() {
     }
 }
 
+/// bash's script: clap's own takes bash's pieces of words for words, so that `--driver=g` has no candidates.
+const BASH: &str = include_str!("complete.bash");
+
 /// The script that makes a shell ask.
 ///
 /// # Errors
 /// A shell that is not known.
 pub fn script(shell: &str) -> Result<String, CliError> {
+    if shell == "bash" {
+        return Ok(BASH.to_owned());
+    }
     let shells = Shells::builtins();
     let completer = shells
         .completer(shell)
@@ -53,7 +61,7 @@ fn tree() -> clap::Command {
 fn with_candidates(arg: Arg, arguments: Arguments) -> Arg {
     let id = arg.get_id().as_str().to_owned();
     match (id.as_str(), arguments) {
-        ("arg", Arguments::Locations) => arg.hide(false).add(ArgValueCandidates::new(locations)),
+        ("arg", Arguments::Locations) => arg.hide(false).add(ArgValueCompleter::new(locations)),
         ("arg", Arguments::Command) => arg.hide(false).add(ArgValueCandidates::new(commands)),
         ("arg", Arguments::Words(words)) => arg
             .hide(false)
@@ -68,6 +76,8 @@ fn with_candidates(arg: Arg, arguments: Arguments) -> Arg {
                 .map(CompletionCandidate::new)
                 .into()
         })),
+        // Any other value may be a file, as shells assume of every word.
+        _ if id != "arg" && arg.get_action().takes_values() => arg.value_hint(ValueHint::AnyPath),
         _ => arg,
     }
 }
@@ -84,8 +94,11 @@ fn machines() -> Vec<CompletionCandidate> {
     names().into_iter().map(CompletionCandidate::new).collect()
 }
 
-fn locations() -> Vec<CompletionCandidate> {
-    names().into_iter().map(|name| CompletionCandidate::new(format!("{name}:"))).collect()
+/// `MACHINE:` and the files here. What is on a machine is not looked at.
+fn locations(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let known = names().into_iter().map(|name| format!("{name}:"));
+    let fitting = known.filter(|name| typed.to_str().is_some_and(|typed| name.starts_with(typed)));
+    fitting.map(CompletionCandidate::new).chain(PathCompleter::any().complete(typed)).collect()
 }
 
 fn commands() -> Vec<CompletionCandidate> {

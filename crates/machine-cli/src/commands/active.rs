@@ -36,9 +36,9 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let lifecycle = invocation.lifecycle();
     let names = lifecycle.store().machine_names()?;
     // Nearly always the host of DOCKER_HOST stands in the record as it is, and few records have to be understood.
-    let likely: Vec<String> =
-        names.iter().filter(|name| mentions(lifecycle.store(), name, &wanted)).cloned().collect();
-    let active = find(&lifecycle, likely, &wanted).or_else(|| find(&lifecycle, names, &wanted));
+    let (likely, rest): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| mentions(lifecycle.store(), name, &wanted));
+    let active = find(&lifecycle, likely, &wanted).or_else(|| find(&lifecycle, rest, &wanted));
     let name = active.ok_or_else(none)?;
     if invocation.json() { output::print_json(&json!({ "Name": name })) } else { output::print_line(&name) }
 }
