@@ -112,7 +112,11 @@ dm_upgrade() {
   *) dm_run "$dm_manager" -y upgrade $dm_present || return ;;
   esac
   dm_after=$("$dm_root$dm_dockerd" --version 2>/dev/null)
-  [ "$dm_before" != "$dm_after" ] || return 0
+  if [ "$dm_before" = "$dm_after" ]; then
+    [ -n "$dm_stale" ] || return 0
+    dm_note "whether there is a newer engine than $dm_after is not known: the package lists could not be fetched"
+    return 1
+  fi
   dm_note "$dm_before -> $dm_after"
   dm_changed=1
   # Most packages restart the engine themselves; once is enough.

@@ -35,14 +35,18 @@ dm_available() {
   esac
 }
 
-# MANAGER: learns which packages there are. A source that fails need not be the one that is needed, so it stops nothing.
+# MANAGER: learns which packages there are. A source that fails need not be the one that is needed, so it stops nothing,
+# but dm_stale says so.
 dm_refresh() {
+  dm_stale=
   case $1 in
-  apt) dm_apt update || dm_note "not all package lists could be fetched; going on with those that are there" ;;
-  apk) dm_run apk update || : ;;
-  zypper) dm_run zypper -n --gpg-auto-import-keys refresh || : ;;
-  pacman) dm_run pacman -Sy --noconfirm --noprogressbar || : ;;
+  # Without the mode, apt-get takes a mirror that it can't reach for a success.
+  apt) dm_apt -o APT::Update::Error-Mode=any update || dm_stale=1 ;;
+  apk) dm_run apk update || dm_stale=1 ;;
+  zypper) dm_run zypper -n --gpg-auto-import-keys refresh || dm_stale=1 ;;
+  pacman) dm_run pacman -Sy --noconfirm --noprogressbar || dm_stale=1 ;;
   esac
+  [ -z "$dm_stale" ] || dm_note "not all package lists could be fetched; going on with those that are there"
   dm_in_time
 }
 
