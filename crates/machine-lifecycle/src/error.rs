@@ -327,6 +327,10 @@ fn ssh_hint(machine: &str, error: &machine_ssh::Error) -> Option<String> {
             "check that the host is on, and that firewalls and security groups let this computer reach its SSH port"
                 .into(),
         ),
+        E::NotSsh { .. } => Some(
+            "check the port (for the generic driver: --generic-ssh-port); SSH servers listen on 22 unless told otherwise"
+                .into(),
+        ),
         E::AuthFailed { .. } => Some(
             "check the user and the key (for the generic driver: --generic-ssh-user, --generic-ssh-key), and that the \
              key's public part is in that user's ~/.ssh/authorized_keys on the host"
