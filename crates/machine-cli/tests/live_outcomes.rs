@@ -73,7 +73,13 @@ fn no_sudo_program() {
     let Some(world) = World::new() else { return };
     let host = world.host_with(Variant::Docker, Options { no_sudo: true, ..Options::default() });
     let run = world.create_as(&host, "m", Login::Debian, &[]);
-    assert_told(&world, &run, "m", "provision", &["no sudo", "\"debian\""]);
+    assert_told(
+        &world,
+        &run,
+        "m",
+        "provision",
+        &["neither sudo nor doas", "the user \"debian\" is not root"],
+    );
     // Root needs none.
     world.create(&host, "r", &[]).ok();
     assert_works(&world, "r");
@@ -109,6 +115,10 @@ fn a_host_with_every_oddity_at_once_works() {
     assert!(!run.stdout.contains("Welcome"), "{run}");
     world.answer(&["provision", "odd"]);
     fs::write(world.root().join("file"), "as it is\n").unwrap();
+    // Nobody's scp gets through such a start-up file; ours says why.
+    let copied = world.run(&["scp", "file", "odd:/tmp/file"]);
+    copied.fails_saying(&["does a start-up file of the shell there print something?"]);
+    inside(&host, "mv /home/debian/.bashrc /home/debian/.bashrc.old");
     world.answer(&["scp", "file", "odd:/tmp/file"]);
     assert_eq!(inside(&host, "cat /tmp/file"), "as it is");
     assert_eq!(world.run(&["ssh", "odd", "exit 7"]).code, 7);
@@ -121,7 +131,7 @@ fn a_full_disk() {
     let run = world.create(&host, "m", &[]);
     assert_told(&world, &run, "m", "provision", &["free on the host", "make room"]);
     inside(&host, "rm /var/fill");
-    inside(&host, "systemctl reset-failed docker; systemctl restart docker");
+    inside(&host, "systemctl reset-failed docker; systemctl restart containerd docker");
     world.answer(&["create", "--resume", "m"]);
     assert_works(&world, "m");
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod clients;
+pub mod relay;
 pub mod watch;
 pub mod web;
 
@@ -141,6 +142,11 @@ impl World {
 
     pub fn run(&self, args: &[&str]) -> Run {
         Run::of(args.join(" "), &self.command(args).output().unwrap())
+    }
+
+    /// Runs with something more in the environment.
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Run {
+        Run::of(args.join(" "), &self.command(args).envs(environment.iter().copied()).output().unwrap())
     }
 
     /// Runs with something on stdin.
