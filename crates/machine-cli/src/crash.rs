@@ -90,7 +90,10 @@ fn no_report_token() -> bool {
 
 fn write(store: &Path, text: &str) -> io::Result<PathBuf> {
     let dir = store.join(FOLDER);
-    std::fs::create_dir_all(&dir)?;
+    let mut folder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.recursive(true).create(&dir)?;
     let time = OffsetDateTime::now_utc().format(&Rfc3339).map_err(io::Error::other)?;
     let time: String = time.chars().take(19).filter(|c| c.is_ascii_digit() || *c == 'T').collect();
     let path = dir.join(format!("{time}-{}.txt", std::process::id()));

@@ -43,6 +43,8 @@ impl Program {
 
 /// One run of a command.
 pub struct Invocation {
+    /// The command's name.
+    pub command: &'static str,
     /// Its flags and words.
     pub args: Args,
     /// The global flags.
@@ -61,7 +63,8 @@ pub fn drivers() -> Arc<dyn DriverSource> {
 impl Invocation {
     /// The store.
     pub fn store(&self) -> Store {
-        Store::new(&self.globals.store_path).with_command(self.program.words.join(" "))
+        // Not the whole command line: it goes into lock files and messages, and may hold a driver's secrets.
+        Store::new(&self.globals.store_path).with_command(format!("docker-machine {}", self.command))
     }
 
     /// The rooms put together. No I/O.

@@ -99,7 +99,7 @@ fn run_command(command: &'static Command, front: &Front, program: Program) -> Re
         command = command.name,
         "docker-machine"
     );
-    (command.run)(&Invocation { args, globals, program, driver_flags })
+    (command.run)(&Invocation { command: command.name, args, globals, program, driver_flags })
 }
 
 fn usage_error(error: &ArgvError, help: String) -> CliError {

@@ -2,6 +2,7 @@
 //! with their times.
 
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,17 +35,49 @@ pub fn reporter(machine: &str, to: To, view: View) -> Box<dyn Reporter> {
     if view != View::Lines && output::fancy_stdout() {
         return Box::new(Live::new(machine, view));
     }
-    Box::new(Lines { machine: machine.to_owned(), to })
+    Box::new(Lines { machine: machine.to_owned(), to, wait: Mutex::default() })
 }
 
-/// The reference program's lines.
+/// The reference program's lines, and a word now and then on a wait that takes long.
 struct Lines {
     machine: String,
     to: To,
+    wait: Mutex<Wait>,
+}
+
+/// After how long a wait is spoken of in lines, in milliseconds.
+const FIRST_WORD_MS: u64 = 10_000;
+/// How long it is until the next word on the same wait, in milliseconds.
+const NEXT_WORD_MS: u64 = 30_000;
+
+/// The wait that goes on.
+#[derive(Default)]
+struct Wait {
+    what: String,
+    next_ms: u64,
+}
+
+impl Wait {
+    /// Whether a word on this wait is due.
+    fn is_due(&mut self, what: &str, for_ms: u64) -> bool {
+        if self.what != what {
+            *self = Self { what: what.to_owned(), next_ms: FIRST_WORD_MS };
+        }
+        let due = for_ms >= self.next_ms;
+        if due {
+            self.next_ms = for_ms + NEXT_WORD_MS;
+        }
+        due
+    }
 }
 
 impl Reporter for Lines {
     fn report(&self, event: Event) {
+        if let Event::Waiting { what, for_ms, limit_ms, last } = &event
+            && self.wait.lock().unwrap_or_else(PoisonError::into_inner).is_due(what, *for_ms)
+        {
+            output::note(&wait_text(&self.machine, what, *for_ms, *limit_ms, last));
+        }
         match said(&self.machine, event) {
             Some(Said::Line(line)) => match self.to {
                 // Nobody who reads is no reason to stop making a machine.
@@ -81,12 +114,17 @@ fn said(machine: &str, event: Event) -> Option<Said> {
         Event::PhaseDone(phase, ms) => format!("phase {phase} done in {ms} ms"),
         Event::Step { name, status } => format!("step {name}: {}", step_text(&status)),
         Event::Waiting { what, for_ms, limit_ms, last } => {
-            format!("waiting for {what}: {:.1} of {} s; {last}", seconds(for_ms), limit_ms / 1000)
+            debug::note(&wait_text(machine, &what, for_ms, limit_ms, &last));
+            return None;
         }
         _ => return None,
     };
     debug::note(&format!("({machine}) {text}"));
     None
+}
+
+fn wait_text(machine: &str, what: &str, for_ms: u64, limit_ms: u64, last: &str) -> String {
+    format!("({machine}) waiting for {what}: {} of {} s; {last}", for_ms / 1000, limit_ms / 1000)
 }
 
 fn step_text(status: &StepStatus) -> String {
@@ -153,5 +191,19 @@ impl Reporter for Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_wait_is_spoken_of_now_and_then() {
+        let mut wait = Wait::default();
+        let due: Vec<u64> =
+            (0..100).map(|second| second * 1000).filter(|ms| wait.is_due("ssh", *ms)).collect();
+        assert_eq!(due, [10_000, 40_000, 70_000]);
+        assert!(!wait.is_due("the engine", 2_000) && wait.is_due("the engine", 12_000));
     }
 }

@@ -296,12 +296,12 @@ fn jump_pins(journal: &Journal) -> BTreeMap<String, Vec<String>> {
 /// to keep.
 fn pin(session: &Session, journal: &mut Journal, report: &dyn Reporter) -> bool {
     let mut fresh = false;
-    if told(session, report) {
+    if told(session, "", report) {
         journal.host_keys = vec![session.host_key().to_line()];
         fresh = true;
     }
     let mut pins = jump_pins(journal);
-    for hop in session.via().iter().filter(|hop| told(hop, report)) {
+    for hop in session.via().iter().filter(|hop| told(hop, "jump host ", report)) {
         pins.insert(hop.target().to_string(), vec![hop.host_key().to_line()]);
         fresh = true;
     }
@@ -312,8 +312,8 @@ fn pin(session: &Session, journal: &mut Journal, report: &dyn Reporter) -> bool 
     fresh
 }
 
-fn told(session: &Session, report: &dyn Reporter) -> bool {
-    let address = session.target().address();
+fn told(session: &Session, what: &str, report: &dyn Reporter) -> bool {
+    let address = format!("{what}{}", session.target().address());
     let key = session.host_key();
     let text = match session.host_key_outcome() {
         HostKeyOutcome::Matched => return false,
@@ -357,9 +357,19 @@ mod tests {
         assert_eq!(parse_jump("me@bastion:2222").unwrap(), jump(Some("me"), "bastion", 2222));
         assert_eq!(parse_jump("me@[2001:db8::1]:22").unwrap(), jump(Some("me"), "2001:db8::1", 22));
         assert_eq!(parse_jump("[2001:db8::1]").unwrap(), jump(None, "2001:db8::1", 22));
-        for bad in
-            ["", "@host", "me@", "host:0", "host:ssh", "2001:db8::1", "-oProxyCommand=x", "a b", "[::1]22", "-oX=y@host", "a b@host"]
-        {
+        for bad in [
+            "",
+            "@host",
+            "me@",
+            "host:0",
+            "host:ssh",
+            "2001:db8::1",
+            "-oProxyCommand=x",
+            "a b",
+            "[::1]22",
+            "-oX=y@host",
+            "a b@host",
+        ] {
             assert!(matches!(parse_jump(bad), Err(Error::BadJump { .. })), "{bad:?}");
         }
     }

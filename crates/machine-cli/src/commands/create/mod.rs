@@ -34,12 +34,31 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     };
     let lifecycle = invocation.lifecycle();
     let name = request.name.to_string();
+    let rollback = request.rollback;
     let report = progress::reporter(&name, to(invocation), view(invocation));
     let made = runtime::run(async { Ok(lifecycle.create(request, &*report).await) }, || {
-        left(&lifecycle, &name, &invocation.program.called())
-    })?;
+        (!rollback).then(|| left(&lifecycle, &name, &invocation.program.called()))
+    });
     drop(report);
-    finish(invocation, &name, made)
+    match made {
+        Ok(made) => finish(invocation, &name, made),
+        Err(interrupted) if rollback => Err(roll_back(invocation, &lifecycle, &name, interrupted)),
+        Err(interrupted) => Err(interrupted),
+    }
+}
+
+/// Removes what an interrupted create made; another Ctrl-C leaves it.
+fn roll_back(invocation: &Invocation, lifecycle: &Lifecycle, name: &str, interrupted: CliError) -> CliError {
+    let program = invocation.program.called();
+    if lifecycle.store().exists(name) {
+        output::note(&format!("Rolling back: removing {}...", go::quote(name)));
+        let report = progress::reporter(name, to(invocation), View::Lines);
+        let removed = runtime::run(async { Ok(lifecycle.remove(name, false, &*report).await) }, || None);
+        if let Ok(Err(error)) = removed {
+            output::note(&format!("Rolling back failed: {error}"));
+        }
+    }
+    interrupted.with_hint(left(lifecycle, name, &program))
 }
 
 fn go_on(invocation: &Invocation, name: &str) -> Result<(), CliError> {
@@ -50,7 +69,7 @@ fn go_on(invocation: &Invocation, name: &str) -> Result<(), CliError> {
     let lifecycle = invocation.lifecycle();
     let report = progress::reporter(name, to(invocation), view(invocation));
     let made = runtime::run(async { Ok(lifecycle.resume(name, &*report).await) }, || {
-        left(&lifecycle, name, &invocation.program.called())
+        Some(left(&lifecycle, name, &invocation.program.called()))
     })?;
     drop(report);
     finish(invocation, name, made)
@@ -82,15 +101,15 @@ fn finish(
 }
 
 /// What an interrupted create leaves, and how to go on.
-fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> Option<String> {
+fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> String {
     if !lifecycle.store().exists(name) {
-        return Some(format!("Nothing is left of machine {}.", go::quote(name)));
+        return format!("Nothing is left of machine {}.", go::quote(name));
     }
-    Some(format!(
+    format!(
         "What was made of machine {} is kept: `{program} create --resume {name}` goes on where it stopped; `{program} \
          rm {name}` removes it.",
         go::quote(name)
-    ))
+    )
 }
 
 /// Whether there is a driver of this name.

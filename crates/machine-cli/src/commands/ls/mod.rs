@@ -3,6 +3,7 @@
 mod filter;
 mod item;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use machine_lifecycle::Lifecycle;
@@ -72,6 +73,7 @@ struct List {
     filters: Filters,
     quiet: bool,
     json: bool,
+    watched: bool,
     timeout: Duration,
     format: Format,
 }
@@ -93,6 +95,7 @@ impl List {
             filters,
             quiet,
             json: invocation.json(),
+            watched: invocation.args.bool("watch"),
             timeout: invocation.args.seconds("timeout")?,
             format,
         })
@@ -159,7 +162,10 @@ impl List {
             let names = if self.filters.by_state() { self.with_states(names).await } else { names };
             return self.names_text(&names);
         }
-        let items = self.items(names, broken).await;
+        let (items, warnings) = self.items(names, broken).await;
+        if !self.watched {
+            warnings.iter().for_each(|warning| output::note(&format!("WARNING: {warning}")));
+        }
         if self.json {
             let rows: Vec<_> = items.iter().map(Item::json).collect();
             return Ok(machine_store::go_json::to_string_indented(&rows) + "\n");
@@ -167,7 +173,8 @@ impl List {
         self.format.text(&items)
     }
 
-    async fn items(&self, names: Vec<String>, broken: Vec<String>) -> Vec<Item> {
+    /// What is to be shown, and what the user should know of certificates, each thing once.
+    async fn items(&self, names: Vec<String>, broken: Vec<String>) -> (Vec<Item>, BTreeSet<String>) {
         let all: Vec<String> = names.iter().chain(&broken).cloned().collect();
         let seen = self.lifecycle.observe(&all, self.timeout).await;
         let docker_host = std::env::var("DOCKER_HOST").unwrap_or_default();
@@ -176,12 +183,13 @@ impl List {
         if self.filters.by_state() {
             seen.retain(|look| self.filters.takes_state(look.state));
         }
+        let warnings = seen.iter().flat_map(|look| look.warnings.iter().cloned()).collect();
         let masters = filter::masters(seen.iter().map(|look| (look.name.as_str(), &look.swarm)));
         seen.append(&mut unreadable);
         let mut items: Vec<Item> =
             seen.into_iter().map(|look| Item::of(look, &masters, &docker_host)).collect();
         items.sort_by(|a, b| machines::natural(&a.name, &b.name));
-        items
+        (items, warnings)
     }
 }
 
