@@ -6,7 +6,7 @@ use std::time::Duration;
 use machine_core::{Machine, Reporter};
 use machine_provision::Certificates;
 use machine_store::{MachineLock, Mode, write_file};
-use machine_tls::{Authority, CertificateInfo, KeyAlgorithm};
+use machine_tls::{Authority, CertificateInfo, KeyAlgorithm, TlsError};
 use time::OffsetDateTime;
 
 use crate::power::line;
@@ -36,6 +36,12 @@ impl Lifecycle {
         let _lock = self.lock_certificates(report).await?;
         // Somebody else may have made them while this process waited.
         let shared = self.shared_certificates()?;
+        // A CA from the future is no reason to make another unasked: it is this clock that may be wrong.
+        if let Some(Err(error @ TlsError::NotYetValid { .. })) =
+            shared.ca.as_ref().map(|ca| ca.check_validity(OffsetDateTime::now_utc()))
+        {
+            return Err(failed(self.settings.cert_paths.ca_cert.display().to_string())(error));
+        }
         self.make_certificates(shared, algorithm, 0, report)
     }
 
@@ -64,7 +70,7 @@ impl Lifecycle {
         }
         let user = &self.settings.user;
         let ca = match shared.ca {
-            Some(ca) if days_left(ca.certificate_pem()) >= days => ca,
+            Some(ca) if lasts(ca.certificate_pem(), days) => ca,
             Some(old) => {
                 line(report, "CA certificate is outdated and needs to be regenerated");
                 let ca = old.renew().map_err(failed("renewing the CA"))?;
@@ -215,18 +221,20 @@ impl Lifecycle {
 
 impl Shared {
     fn is_good(&self, days: i64) -> bool {
-        self.client_is_good && self.ca.as_ref().is_some_and(|ca| days_left(ca.certificate_pem()) >= days)
+        self.client_is_good && self.ca.as_ref().is_some_and(|ca| lasts(ca.certificate_pem(), days))
     }
 }
 
-fn days_left(pem: &str) -> i64 {
-    CertificateInfo::from_pem(pem).map_or(-1, |info| info.days_left(OffsetDateTime::now_utc()))
+/// Whether a certificate is valid now, and for so many days more.
+fn lasts(pem: &str, days: i64) -> bool {
+    let now = OffsetDateTime::now_utc();
+    CertificateInfo::from_pem(pem).is_ok_and(|info| info.is_valid_at(now) && info.days_left(now) >= days)
 }
 
 /// Whether the client's certificate and key are there, fit each other, are valid, and the CA made them.
 fn client_fits(cert: &Path, key: &Path, ca_pem: &str) -> bool {
     let (Ok(Some(cert)), Ok(Some(key))) = (read_optional(cert), read_optional(key)) else { return false };
-    days_left(&cert) >= 0
+    lasts(&cert, 0)
         && CertificateInfo::from_pem(&cert).is_ok_and(|info| info.is_signed_by(ca_pem))
         && machine_tls::key_fits(&cert, &key)
 }
@@ -234,7 +242,7 @@ fn client_fits(cert: &Path, key: &Path, ca_pem: &str) -> bool {
 fn server_fits(cert: &str, ca_pem: &str, names: &[String]) -> bool {
     CertificateInfo::from_pem(cert).is_ok_and(|info| {
         info.is_signed_by(ca_pem)
-            && info.days_left(OffsetDateTime::now_utc()) >= RENEW_DAYS
+            && lasts(cert, RENEW_DAYS)
             && names.iter().all(|name| info.names.contains(name))
     })
 }
