@@ -323,6 +323,12 @@ fn ssh_hint(machine: &str, error: &machine_ssh::Error) -> Option<String> {
              --accept-new-host-key {machine}`; if you don't, find out before you go on"
         )),
         E::GaveUp { last, .. } => ssh_hint(machine, last),
+        E::Jump { source, .. } if source.is_auth_failure() => Some(
+            "jump hosts are logged into with the keys of your ssh-agent and of ~/.ssh: check that one of them is in the \
+             user's ~/.ssh/authorized_keys there"
+                .into(),
+        ),
+        E::Jump { source, .. } => ssh_hint(machine, source),
         E::Refused { .. } | E::TimedOut { .. } | E::Unreachable { .. } => Some(
             "check that the host is on, and that firewalls and security groups let this computer reach its SSH port"
                 .into(),

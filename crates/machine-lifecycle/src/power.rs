@@ -2,14 +2,14 @@
 
 use machine_core::{
     Driver, DriverError, DriverState, ErrorKind, Event, Machine, Observed, Power, PowerSupport, Reporter,
-    Silent, State,
+    State,
 };
 use machine_ssh::ExecLimits;
 use machine_store::MachineLock;
 
 use crate::recorder::Recorder;
 use crate::wait::{self, Look};
-use crate::{ConnectOptions, Error, Host, Lifecycle};
+use crate::{Error, Host, Lifecycle};
 
 impl Lifecycle {
     /// Turns a stopped host on and waits for its engine.
@@ -97,12 +97,15 @@ impl Lifecycle {
             let observed = driver.observe(&host.cx(), &machine.driver).await;
             return observed.map_err(|error| Error::driver(name, error));
         }
-        let state = match self.connect(name, &ConnectOptions::default(), &Silent).await {
+        let state = match self.connect_to_look(machine).await {
             Ok(session) => {
                 session.close().await;
                 State::Running
             }
-            Err(Error::Ssh { source, .. }) if source.is_transient() => State::Stopped,
+            Err(Error::Ssh { source, .. }) if source.is_transient() => {
+                host.report.report(Event::Debug(source.to_string()));
+                State::Stopped
+            }
             Err(error) => return Err(error),
         };
         Ok(Observed { state, changed: None })
@@ -233,7 +236,7 @@ impl Lifecycle {
         session.close().await;
         let what = format!("machine {:?} to restart", machine.name);
         wait::until(&what, self.settings.reach_limit, report, async || {
-            match self.connect(&machine.name, &ConnectOptions::default(), &Silent).await {
+            match self.connect_to_look(machine).await {
                 Ok(session) => match boot_id(&session).await {
                     Ok(after) if after != before => Ok(Look::Found(())),
                     Ok(_) => Ok(Look::NotYet("it has not gone down yet".into())),

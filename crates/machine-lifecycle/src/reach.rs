@@ -62,18 +62,31 @@ impl Lifecycle {
         let machine = self.store.load(name)?;
         self.require_ssh(&machine, "ssh")?;
         let journal = self.store.load_journal(name)?.unwrap_or_default();
-        let endpoint = self.endpoint(&machine)?;
-        let route = self.route(&endpoint, options, &journal)?;
-        let ssh = |source| Error::ssh(&machine, source);
-        let session = Session::connect(&route.target, &route.credentials, &route.policy, &route.options)
-            .await
-            .map_err(ssh)?;
+        let session = self.dial(&machine, &journal, options).await?;
         warn_of_keys(&session, report);
-        let mut pinned = journal;
-        if pin(&session, &mut pinned, report) {
-            self.keep_pins(name, &pinned, report).await;
+        if tell_keys(&session, report) {
+            self.keep_pins(&machine, &session, report).await?;
         }
         Ok(session)
+    }
+
+    /// Connects for a look at a machine. Its pins are checked, but what is seen for the first time is not kept: a look
+    /// needs no lock, so that it can't wait for one that its caller holds, and pins nothing unsaid.
+    pub(crate) async fn connect_to_look(&self, machine: &Machine) -> Result<Session, Error> {
+        let journal = self.store.load_journal(&machine.name)?.unwrap_or_default();
+        self.dial(machine, &journal, &ConnectOptions::default()).await
+    }
+
+    async fn dial(
+        &self,
+        machine: &Machine,
+        journal: &Journal,
+        options: &ConnectOptions,
+    ) -> Result<Session, Error> {
+        let route = self.route(&self.endpoint(machine)?, options, journal)?;
+        Session::connect(&route.target, &route.credentials, &route.policy, &route.options)
+            .await
+            .map_err(|source| Error::ssh(machine, source))
     }
 
     /// What the system's programs need to reach a machine. Connects once where nothing is pinned yet.
@@ -128,7 +141,8 @@ impl Lifecycle {
         .await
         .map_err(|source| Error::ssh(machine, source))?;
         warn_of_keys(&session, report);
-        if pin(&session, &mut recorder.journal, report) {
+        if tell_keys(&session, report) {
+            note_keys(&session, &mut recorder.journal).map_err(|source| Error::ssh(machine, source))?;
             recorder.save()?;
         }
         Ok(session)
@@ -159,16 +173,12 @@ impl Lifecycle {
     ) -> Result<Route, Error> {
         let user = options.user.as_ref().unwrap_or(&endpoint.user);
         let pins = read_pins(&journal.host_keys)?;
-        let policy = if options.accept_new_host_key {
-            HostKeyPolicy::AcceptNew(pins)
-        } else {
-            HostKeyPolicy::AcceptFirst(pins)
-        };
+        let policy = policy(pins, options.accept_new_host_key);
         let jump_pins = jump_pins(journal);
         let jumps = journal
             .jump_hosts
             .iter()
-            .map(|jump| self.jump_host(jump, &jump_pins))
+            .map(|jump| self.jump_host(jump, &jump_pins, options.accept_new_host_key))
             .collect::<Result<_, _>>()?;
         Ok(Route {
             target: Target::new(endpoint.host.as_str(), endpoint.port, user.as_str()),
@@ -195,28 +205,50 @@ impl Lifecycle {
         }
     }
 
-    fn jump_host(&self, jump: &str, pins: &BTreeMap<String, Vec<String>>) -> Result<JumpHost, Error> {
+    fn jump_host(
+        &self,
+        jump: &str,
+        pins: &BTreeMap<String, Vec<String>>,
+        accept_new: bool,
+    ) -> Result<JumpHost, Error> {
         let Jump { user, host, port } = parse_jump(jump)?;
         let target = Target::new(host, port, user.unwrap_or_else(|| self.settings.user.clone()));
         let known = read_pins(pins.get(&target.to_string()).map_or(&[], Vec::as_slice))?;
-        Ok(JumpHost { target, credentials: self.own_keys(), host_keys: HostKeyPolicy::AcceptFirst(known) })
+        Ok(JumpHost { target, credentials: self.own_keys(), host_keys: policy(known, accept_new) })
     }
 
     /// Keeps new pins. Somebody else may be at work on the machine: then they are pinned at the next contact, which is
     /// told, because until then a changed key would not be noticed.
-    async fn keep_pins(&self, name: &str, pinned: &Journal, report: &dyn Reporter) {
-        let kept = self.lock(name, report).await.and_then(|lock| {
+    ///
+    /// # Errors
+    /// Somebody else pinned another key while this process was on its way: one of the two is not the host's.
+    async fn keep_pins(
+        &self,
+        machine: &Machine,
+        session: &Session,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        let name = &machine.name;
+        let kept = async {
+            let lock = self.lock(name, report).await?;
             let mut journal = self.store.load_journal(name)?.unwrap_or_default();
-            journal.host_keys.clone_from(&pinned.host_keys);
-            if let Some(keys) = pinned.extra.get(JUMP_KEYS) {
-                journal.extra.insert(JUMP_KEYS.to_owned(), keys.clone());
-            }
+            note_keys(session, &mut journal).map_err(|source| Error::ssh(machine, source))?;
             Ok(self.store.save_journal(&lock, &journal)?)
-        });
-        if let Err(error) = kept {
-            report.report(Event::Warning(format!("the host key of {name:?} could not be pinned: {error}")));
+        };
+        match kept.await {
+            Err(error @ (Error::Ssh { .. } | Error::BadPin { .. })) => Err(error),
+            Err(error) => {
+                report
+                    .report(Event::Warning(format!("the host key of {name:?} could not be pinned: {error}")));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
+}
+
+fn policy(pins: Vec<PublicKey>, accept_new: bool) -> HostKeyPolicy {
+    if accept_new { HostKeyPolicy::AcceptNew(pins) } else { HostKeyPolicy::AcceptFirst(pins) }
 }
 
 /// Everything that a connection needs.
@@ -292,24 +324,48 @@ fn jump_pins(journal: &Journal) -> BTreeMap<String, Vec<String>> {
     journal.extra.get(JUMP_KEYS).and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default()
 }
 
-/// Notes the keys that were seen for the first time or anew; tells their fingerprints. True where there is something
-/// to keep.
-fn pin(session: &Session, journal: &mut Journal, report: &dyn Reporter) -> bool {
-    let mut fresh = false;
-    if told(session, "", report) {
-        journal.host_keys = vec![session.host_key().to_line()];
-        fresh = true;
-    }
+/// Tells the fingerprints of keys that were seen for the first time or anew. True where there is one to be pinned.
+fn tell_keys(session: &Session, report: &dyn Reporter) -> bool {
+    let of_host = told(session, "", report);
+    let of_jumps = session.via().iter().filter(|hop| told(hop, "jump host ", report)).count();
+    of_host || of_jumps > 0
+}
+
+/// Notes the keys that were seen for the first time or anew.
+///
+/// # Errors
+/// [`machine_ssh::Error::HostKeyChanged`] where a key that was new to this session is not the one that is pinned by now.
+fn note_keys(session: &Session, journal: &mut Journal) -> Result<(), machine_ssh::Error> {
+    note_key(session, &mut journal.host_keys)?;
     let mut pins = jump_pins(journal);
-    for hop in session.via().iter().filter(|hop| told(hop, "jump host ", report)) {
-        pins.insert(hop.target().to_string(), vec![hop.host_key().to_line()]);
-        fresh = true;
+    for hop in session.via() {
+        note_key(hop, pins.entry(hop.target().to_string()).or_default())?;
     }
     if !pins.is_empty() {
         let value = pins.into_iter().map(|(hop, keys)| (hop, Value::from(keys))).collect();
         journal.extra.insert(JUMP_KEYS.to_owned(), Value::Object(value));
     }
-    fresh
+    Ok(())
+}
+
+fn note_key(session: &Session, pins: &mut Vec<String>) -> Result<(), machine_ssh::Error> {
+    let key = session.host_key();
+    match session.host_key_outcome() {
+        HostKeyOutcome::Matched => return Ok(()),
+        HostKeyOutcome::Replaced => {}
+        HostKeyOutcome::FirstContact => {
+            let known = pins.iter().map(|line| PublicKey::parse(line)).collect::<Result<Vec<_>, _>>()?;
+            if !known.is_empty() && !known.contains(key) {
+                return Err(machine_ssh::Error::HostKeyChanged {
+                    address: session.target().address(),
+                    expected: known.iter().map(PublicKey::fingerprint).collect(),
+                    got: Box::new(key.clone()),
+                });
+            }
+        }
+    }
+    *pins = vec![key.to_line()];
+    Ok(())
 }
 
 fn told(session: &Session, what: &str, report: &dyn Reporter) -> bool {
@@ -345,6 +401,18 @@ fn warn_of_keys(session: &Session, report: &dyn Reporter) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// It becomes a word of the system's `ssh`.
+        #[test]
+        fn a_jump_host_is_never_an_option(text in "[-@:a-z0-9\\[\\]. \\n]{0,24}|.{0,24}") {
+            if let Ok(jump) = parse_jump(&text) {
+                prop_assert!(!jump.host.is_empty() && !jump.host.starts_with('-') && jump.port != 0);
+                prop_assert!(jump.user.is_none_or(|user| !user.is_empty() && !user.starts_with('-')));
+            }
+        }
+    }
 
     #[test]
     fn jump_hosts() {
