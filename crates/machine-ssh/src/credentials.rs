@@ -5,8 +5,10 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::keys::{PrivateKey, decode_secret_key};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, KeyFileProblem, Result};
@@ -17,6 +19,10 @@ pub type Passphrase = Arc<dyn Fn(&Path) -> Option<Zeroizing<String>> + Send + Sy
 
 /// Key files larger than this are no key files.
 const KEY_FILE_LIMIT: u64 = 256 * 1024;
+
+/// How long an agent may take to list its keys. It needs no one's consent for that; one behind a forwarding that has
+/// died takes the connection and never answers.
+const AGENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Which SSH agent to ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,14 +162,13 @@ impl KeyRing {
     pub(crate) async fn open(credentials: &Credentials) -> Result<Self> {
         let mut ring =
             Self { identities: Vec::new(), problems: Vec::new(), warnings: Vec::new(), agent_socket: None };
-        let agent_keys = ring.list_agent(&credentials.agent).await;
         for path in &credentials.key_files {
-            ring.add_named_file(path, credentials.passphrase.as_ref(), &agent_keys)?;
+            ring.add_named_file(path, credentials).await?;
         }
         if !credentials.key_files.is_empty() {
             return Ok(ring);
         }
-        for (key, comment) in agent_keys {
+        for (key, comment) in ring.list_agent(&credentials.agent).await {
             ring.add(Identity::Agent { key, comment });
         }
         for name in ["id_ed25519", "id_ecdsa", "id_rsa"] {
@@ -183,29 +188,26 @@ impl KeyRing {
                 _ => return Vec::new(),
             },
         };
-        match crate::auth::agent_keys(&socket).await {
-            Ok(keys) => {
+        let why = match timeout(AGENT_LIMIT, crate::auth::agent_keys(&socket)).await {
+            Ok(Ok(keys)) => {
                 self.agent_socket = Some(socket);
-                keys
+                return keys;
             }
-            Err(why) => {
-                self.problems.push(format!("the agent at {} gave no keys: {why}", socket.display()));
-                Vec::new()
-            }
-        }
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => format!("it did not answer within {} s", AGENT_LIMIT.as_secs()),
+        };
+        self.problems.push(format!("the agent at {} gave no keys: {why}", socket.display()));
+        Vec::new()
     }
 
-    fn add_named_file(
-        &mut self,
-        path: &Path,
-        passphrase: Option<&Passphrase>,
-        agent_keys: &[(russh::keys::PublicKey, String)],
-    ) -> Result<()> {
+    /// The agent is asked only where the file alone is not enough.
+    async fn add_named_file(&mut self, path: &Path, credentials: &Credentials) -> Result<()> {
         let text = read_key_file(path)?;
         self.warn_of_mode(path);
-        match decode_key(path, &text, passphrase) {
+        match decode_key(path, &text, credentials.passphrase.as_ref()) {
             Ok(key) => self.add(Identity::File { path: path.to_owned(), key: Arc::new(key) }),
             Err(error) => {
+                let agent_keys = self.list_agent(&credentials.agent).await;
                 let public =
                     PrivateKey::from_openssh(without_newline(&text)).ok().map(|key| key.public_key().clone());
                 let held = agent_keys.iter().find(|(key, _)| {

@@ -22,6 +22,8 @@ use crate::transport::Wire;
 /// still be clearing it away.
 const CLEARING_TRIES: u32 = 20;
 const CLEARING_PAUSE: Duration = Duration::from_millis(50);
+/// How long a server may take to say whether it opens a channel. Keep-alives only tell that it lives.
+const CHANNEL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection to a host. Clones share it; it ends when the last one is dropped, or with [`Session::close`].
 #[derive(Clone)]
@@ -202,7 +204,12 @@ impl Session {
         let channels = &self.inner.channels;
         let mut clearing = 0;
         loop {
-            match self.next_channel().await {
+            let answer = timeout(CHANNEL_LIMIT, self.next_channel()).await.map_err(|_| Error::TimedOut {
+                address: self.inner.target.address(),
+                after: CHANNEL_LIMIT,
+                waiting_for: "the opening of a session",
+            })?;
+            match answer {
                 Ok(channel) => {
                     channels.open.fetch_add(1, Ordering::SeqCst);
                     channels.ever.store(true, Ordering::SeqCst);

@@ -119,6 +119,26 @@ async fn the_agents_keys_log_in() {
     }
 }
 
+/// The socket stands in for an agent behind a forwarding that has died: it takes connections and never answers.
+#[tokio::test]
+async fn an_agent_that_never_answers_is_not_asked_needlessly_and_not_waited_for_long() {
+    if !have_sshd() {
+        return;
+    }
+    let server = Sshd::start();
+    let path = server.folder.path().join("dead-agent");
+    let dead = std::os::unix::net::UnixListener::bind(&path).expect("socket");
+    dead.set_nonblocking(true).expect("nonblocking");
+    let agent = AgentUse::Socket(path);
+
+    says_hello(&server, &Credentials { agent: agent.clone(), ..server.credentials() }).await;
+    assert!(dead.accept().is_err(), "a key file that can be read needs no agent");
+
+    let error = connect(&server, &Credentials { agent, ..Credentials::default() }).await.expect_err("no key");
+    assert!(error.to_string().contains("dead-agent gave no keys: it did not answer within"), "{error}");
+    assert!(dead.accept().is_ok());
+}
+
 #[tokio::test]
 async fn an_encrypted_key_needs_the_agent_or_its_passphrase() {
     if !have_sshd() {

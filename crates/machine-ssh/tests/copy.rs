@@ -288,3 +288,21 @@ async fn a_connection_cut_during_a_copy_is_said_to_be_one() {
         "{error:?}"
     );
 }
+
+/// As where a start-up file of the login shell waits for somebody to type.
+#[tokio::test]
+async fn an_sftp_server_that_never_starts_is_given_up() {
+    if !have_sshd() {
+        return;
+    }
+    let server = Sshd::with(&Settings { extra: "Subsystem sftp /bin/sleep 600", ..Settings::default() });
+    let session = server.connect().await;
+    let file = server.folder.path().join("user_key.pub");
+    let error =
+        upload(&session, &file, Path::new("/tmp/never"), CopyOptions::default()).await.expect_err("hangs");
+    assert!(
+        matches!(error, Error::TimedOut { .. }) && error.to_string().contains("the start of SFTP"),
+        "{error:?}"
+    );
+    assert_eq!(session.exec("echo still", "", &Default::default()).await.expect("alive").stdout, b"still\n");
+}

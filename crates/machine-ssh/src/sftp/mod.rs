@@ -8,11 +8,13 @@ mod packet;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 pub(crate) use self::file::{RemoteReader, RemoteWriter};
 pub(crate) use self::packet::Attributes;
@@ -23,6 +25,9 @@ use crate::session::Session;
 
 /// No reply is larger: we never ask for more than 32 KiB at a time, and OpenSSH's own limit is 256 KiB.
 const LONGEST_REPLY: usize = 1024 * 1024;
+
+/// How long a server may take to start SFTP. Nothing else would end the wait for one that is stuck in a start-up file.
+const START_LIMIT: Duration = Duration::from_secs(15);
 
 /// A reply, or why there is none.
 type Reply = Result<(u8, Bytes), String>;
@@ -88,7 +93,13 @@ impl Sftp {
             std::future::pending::<()>().await
         };
         let answer = tokio::select! {
-            answer = next_packet(&mut reader, &mut incoming) => answer,
+            answer = timeout(START_LIMIT, next_packet(&mut reader, &mut incoming)) => {
+                answer.map_err(|_| Error::TimedOut {
+                    address: session.target().address(),
+                    after: START_LIMIT,
+                    waiting_for: "the start of SFTP (does a start-up file of the shell there wait for something?)",
+                })?
+            }
             () = greet => Ok(None),
         };
         match answer {
