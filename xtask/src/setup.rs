@@ -22,11 +22,18 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("tcsh", "tcsh"),
     ("zsh", "zsh"),
     ("python3", "python3"),
+    ("tmux", "tmux"),
+    ("dash", "dash"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// Files that are no programs, and the Debian package of each.
-const FILES: &[(&str, &str)] =
-    &[("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring")];
+const FILES: &[(&str, &str)] = &[
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+    ("/usr/share/bash-completion/bash_completion", "bash-completion"),
+    ("/usr/share/doc/python3-venv", "python3-venv"),
+];
 
 pub fn cli() -> Command {
     Command::new("setup")
@@ -35,7 +42,19 @@ pub fn cli() -> Command {
 
 pub fn run(_: &ArgMatches) -> Outcome {
     packages()?;
+    peers()?;
     base()
+}
+
+/// Other people's programs that drive ours, from the registries of Python and Node.js, under `target/peers`.
+pub fn peers() -> Outcome {
+    if skip::find_program("python3").is_none() || skip::find_program("npm").is_none() {
+        println!("no python3 or no npm here: tests with other people's programs are skipped");
+        return Ok(());
+    }
+    let mut install = workspace::command("sh");
+    install.arg("crates/machine-cli/tests/data/peers/install.sh").arg(workspace::target().join("peers"));
+    workspace::run(&mut install)
 }
 
 /// Installs missing packages. On a system without apt it only names the programs.

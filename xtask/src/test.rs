@@ -30,6 +30,7 @@ pub fn run(given: &ArgMatches) -> Outcome {
     let mut stages = Stages::default();
     let mut closing = Vec::new();
     stages.run("packages", setup::packages);
+    stages.run("peers", setup::peers);
     stages.run("lab", setup::base);
     stages.run("format", || run_process(&mut cargo(&["fmt", "--all", "--check"])));
     stages.run("clippy", || {

@@ -10,18 +10,20 @@ use crate::common::text;
 use crate::installed::{Peers, ok};
 use crate::support::World;
 
+/// ssh takes its known hosts from the account's home, whatever `HOME` says; a test must leave that alone.
 const INVENTORY: &str = "plugin: community.docker.docker_machine\nrunning_required: true\ndaemon_env: require\n\
-                         compose:\n  ansible_ssh_common_args: '\"-o StrictHostKeyChecking=accept-new\"'\n\
+                         compose:\n  ansible_ssh_common_args: '\"-o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=FOLDER/known_hosts -F none\"'\n\
                          keyed_groups:\n  - prefix: driver\n    key: DriverName\n";
 
 fn ansible(world: &World, peers: &Peers, program: &str, args: &[&str]) -> std::process::Output {
     let file = world.root().join("docker_machine.yml");
-    std::fs::write(&file, INVENTORY).unwrap();
+    std::fs::write(&file, INVENTORY.replace("FOLDER", world.root().to_str().unwrap())).unwrap();
     let mut command = Command::new(peers.python(program));
     world.environment(&mut command);
     command
         .env("ANSIBLE_COLLECTIONS_PATH", peers.collections())
-        .env("ANSIBLE_LOCALHOST_WARNING", "False")
+        // No connection stays open in the background.
+        .env("ANSIBLE_SSH_ARGS", "-o ControlMaster=no")
         .env("LC_ALL", "C.UTF-8")
         .arg("-i")
         .arg(&file)

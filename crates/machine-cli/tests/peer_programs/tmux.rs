@@ -1,6 +1,7 @@
 //! A terminal as a person sees it: tmux draws what a program writes, and keys are typed.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::{Place, text};
@@ -13,6 +14,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Terminal {
     socket: String,
     environment: Vec<(String, String)>,
+    /// How often it was cleared.
+    screens: AtomicUsize,
 }
 
 impl Drop for Terminal {
@@ -34,7 +37,7 @@ impl Terminal {
             ("MACHINE_STORAGE_PATH", place.store().to_str().unwrap().to_owned()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        let terminal = Self { socket, environment };
+        let terminal = Self { socket, environment, screens: AtomicUsize::new(1) };
         let start = match shell {
             "bash" => "exec bash --norc --noprofile",
             "zsh" => "exec zsh -f",
@@ -63,8 +66,6 @@ impl Terminal {
             _ => "PS1='> '",
         };
         terminal.line(prompt);
-        terminal.line("clear; echo READY");
-        terminal.until("the shell is ready", |screen| screen.starts_with("READY\n>"));
         terminal.clear();
         terminal
     }
@@ -98,12 +99,13 @@ impl Terminal {
         self.key("Enter");
     }
 
-    /// An empty screen, and nothing on the prompt's line.
+    /// An empty screen but for a first line, and nothing on the prompt's line.
     pub fn clear(&self) {
         // Ctrl-C would also throw away what is typed after it, if the shell is slow.
         self.key("C-u");
-        self.line("clear");
-        self.until("the screen is empty", |screen| screen == ">\n");
+        let mark = format!("screen {}", self.screens.fetch_add(1, Ordering::Relaxed));
+        self.line(&format!("clear; echo {mark}"));
+        self.until("the screen is empty", |screen| screen == format!("{mark}\n>\n"));
     }
 
     /// What is to be seen, without blanks at the ends of lines and without empty lines at the end.
