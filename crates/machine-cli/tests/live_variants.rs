@@ -58,6 +58,24 @@ fn no_engine_and_the_distribution_s_package() {
     clients::assert_containers_run(&world, "m");
     let upgraded = world.run(&["upgrade", "m"]);
     assert!(upgraded.ok().contains("The engine is up to date: 20.10."), "{upgraded}");
+    // The mirrors have one version only. What dpkg knows and what dockerd says of itself are set back, which stands in
+    // for an older package; the upgrade then fetches and installs the real one.
+    let package = "dpkg-query -W -f '${Version}' docker.io";
+    let newest = inside(&host, package);
+    inside(
+        &host,
+        "sed -i '/^Package: docker.io$/,/^$/s/^Version: .*/Version: 19.03.0-1/' /var/lib/dpkg/status
+         mv /usr/sbin/dockerd /usr/sbin/dockerd.real
+         printf '#!/bin/sh\n[ \"$1\" = --version ] && exec echo Docker version 19.03.0, build 0\n\
+                 exec /usr/sbin/dockerd.real \"$@\"\n' > /usr/sbin/dockerd
+         chmod 755 /usr/sbin/dockerd",
+    );
+    assert_eq!(inside(&host, package), "19.03.0-1");
+    let upgraded = world.run(&["upgrade", "m"]);
+    assert!(upgraded.ok().contains("The engine went from 19.03.0 to 20.10."), "{upgraded}");
+    assert_eq!(inside(&host, package), newest);
+    assert_works(&world, "m");
+    clients::assert_containers_run(&world, "m");
 }
 
 #[test]
