@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     process::{Command as Process, Stdio},
     time::Instant,
@@ -97,14 +98,18 @@ fn start_mirror(host: &HostRecord) -> Outcome {
     let group = host.process_group().ok_or("the host has no process")?;
     let mut server = Process::new(env::current_exe()?);
     server.args(["lab", MIRROR, &host.name]).process_group(group.as_raw_nonzero().get());
-    server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    server.spawn()?;
-    Ok(())
+    server.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let said = server.spawn()?.stdout.take().ok_or("the mirror has no output")?;
+    // It says a word when it listens; until then the host would be refused.
+    let mut word = String::new();
+    BufReader::new(said).read_line(&mut word)?;
+    if word.is_empty() { Err("the package mirror for the host did not start".into()) } else { Ok(()) }
 }
 
 fn serve_mirror(name: &str) -> Outcome {
     let host = Lab::without_base()?.attach(name)?;
     let _serving = MirrorProxy::start(host.our_address())?;
+    println!("listening");
     loop {
         std::thread::park();
     }

@@ -67,16 +67,23 @@ impl Subnet {
         run("ip", ["link", "set", &self.our_link(), if up { "up" } else { "down" }]).map(drop)
     }
 
-    /// Takes the namespace away, with the host's end in it.
+    /// Takes the namespace away. The host's end comes out of it first: with the namespace it would go, our end with it,
+    /// and the number would be free while this host still holds it.
     pub fn unplug(self) -> Result<(), LabError> {
-        if Path::new("/run/netns").join(self.namespace()).exists() {
-            run("ip", ["netns", "del", &self.namespace()])?;
+        let space = self.namespace();
+        if !Path::new("/run/netns").join(&space).exists() {
+            return Ok(());
         }
-        Ok(())
+        let us = std::process::id().to_string();
+        // Where the end is gone already there is nothing to keep.
+        if run("ip", ["-n", &space, "link", "set", "eth0", "down"]).is_ok() {
+            run("ip", ["-n", &space, "link", "set", "eth0", "netns", &us, "name", &self.their_link()])?;
+        }
+        run("ip", ["netns", "del", &space]).map(drop)
     }
 
-    /// Gives the number back; from here on another host may have it. The kernel may have taken the link away
-    /// already, with its other end.
+    /// Gives the number back; from here on another host may have it. The link may be gone already, where a teardown
+    /// was broken off.
     pub fn release(self) -> Result<(), LabError> {
         let link = Path::new("/sys/class/net").join(self.our_link());
         match run("ip", ["link", "del", &self.our_link()]) {
