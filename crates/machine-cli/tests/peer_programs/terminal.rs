@@ -131,8 +131,8 @@ fn a_shell(terminal: &Terminal) {
     terminal.shows("\nrc 7\n");
     terminal.resize(160, 40);
     // Keys are echoed and lines are edited as before.
-    terminal.line("stty -a | grep -c ' echo .*\\|icanon'; echo BACK");
-    terminal.shows("\nBACK\n");
+    terminal.line("stty -a | grep -qw -e -echo -e -icanon || echo COOKED");
+    terminal.shows("\nCOOKED\n");
 }
 
 /// Plain lines where the terminal can't draw.
