@@ -1,5 +1,7 @@
 //! `active`: which machine `DOCKER_HOST` means. One look at the records; nobody is asked.
 
+use std::string::FromUtf8Error;
+
 use machine_core::Machine;
 use machine_lifecycle::Lifecycle;
 use machine_store::Store;
@@ -34,29 +36,47 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let none = || CliError::new("No active host found");
     let wanted = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()).ok_or_else(none)?;
     let lifecycle = invocation.lifecycle();
-    let names = lifecycle.store().machine_names()?;
+    let records = records(lifecycle.store())?;
     // Nearly always the host of DOCKER_HOST stands in the record as it is, and few records have to be understood.
-    let (likely, rest): (Vec<String>, Vec<String>) =
-        names.into_iter().partition(|name| mentions(lifecycle.store(), name, &wanted));
+    let host = host(&wanted);
+    let (likely, rest): (Vec<Record>, Vec<Record>) =
+        records.into_iter().partition(|record| record.text.contains(host));
     let active = find(&lifecycle, likely, &wanted).or_else(|| find(&lifecycle, rest, &wanted));
     let name = active.ok_or_else(none)?;
     if invocation.json() { output::print_json(&json!({ "Name": name })) } else { output::print_line(&name) }
 }
 
-/// Whether the text of a machine's record has the host of a `DOCKER_HOST` in it.
-fn mentions(store: &Store, name: &str, docker_host: &str) -> bool {
+/// A machine's config.json as it stands on disk. Kept, because opening a file costs as much as understanding it.
+struct Record {
+    name: String,
+    text: String,
+}
+
+/// All records that can be read, each read once.
+fn records(store: &Store) -> Result<Vec<Record>, CliError> {
+    let read = |name: String| {
+        let bytes = std::fs::read(store.machine_dir(&name).join("config.json")).ok()?;
+        // What is no UTF-8 is read as Go reads it.
+        let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+        Some(Record { name, text: String::from_utf8(bytes).unwrap_or_else(lossy) })
+    };
+    Ok(store.machine_names()?.into_iter().filter_map(read).collect())
+}
+
+/// The host of a `DOCKER_HOST`.
+fn host(docker_host: &str) -> &str {
     let host = docker_host.split_once("://").map_or(docker_host, |(_, rest)| rest);
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    std::fs::read_to_string(store.machine_dir(name).join("config.json")).is_ok_and(|text| text.contains(host))
+    host.rsplit_once(':').map_or(host, |(host, _)| host)
 }
 
 /// The machine that `DOCKER_HOST` means; the first in the order of `ls`, where several mean the same engine.
-fn find(lifecycle: &Lifecycle, names: Vec<String>, wanted: &str) -> Option<String> {
-    let is_it = |name: &String| {
-        let machine = lifecycle.store().load(name);
+fn find(lifecycle: &Lifecycle, records: Vec<Record>, wanted: &str) -> Option<String> {
+    let is_it = |record: &Record| {
+        let machine = machine_store::parse_config(record.text.as_bytes());
         machine.is_ok_and(|machine| is_active(lifecycle, &machine, wanted) != Active::No)
     };
-    names.into_iter().filter(is_it).min_by(|a, b| machines::natural(a, b))
+    let names = records.into_iter().filter(is_it).map(|record| record.name);
+    names.min_by(|a, b| machines::natural(a, b))
 }
 
 /// Whether `DOCKER_HOST` means a machine.
