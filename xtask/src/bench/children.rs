@@ -18,7 +18,7 @@ pub fn started_by(invocation: &Invocation<'_>) -> Result<Option<u32>, Box<dyn Er
     process.args(["-f", "-qq", "-o"]).arg(&trace).args(["-e", &format!("trace={CALLS}")]);
     process.arg(invocation.program).args(invocation.words);
     let output = invocation.surround(&mut process).output()?;
-    if !output.status.success() {
+    if output.status.code() != Some(invocation.exits) {
         return Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned().into());
     }
     // The first is the execve of the program itself.

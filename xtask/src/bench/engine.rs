@@ -39,7 +39,7 @@ pub fn run(bench: &Bench, only: &str) -> Result<Figures, Box<dyn Error>> {
 fn env(bench: &Bench, store: &Path) -> Result<Figures, Box<dyn Error>> {
     let words = ["env", "--shell=bash", MACHINE].map(String::from);
     let env = store_env(store);
-    let with = |program| Invocation { program, words: &words, env: &env, home: store };
+    let with = |program| Invocation { program, words: &words, env: &env, home: store, exits: 0 };
     let ours = with(&bench.ours).median(21)?;
     let children = children::started_by(&with(&bench.ours))?;
     let peer = bench.ask_peer(ENV, |program| with(program).median(5));
@@ -58,7 +58,7 @@ fn ls(bench: &Bench, store: &Path) -> Result<Figures, Box<dyn Error>> {
     multiply(store)?;
     let words = ["ls".to_owned()];
     let env = store_env(store);
-    let with = |program| Invocation { program, words: &words, env: &env, home: store };
+    let with = |program| Invocation { program, words: &words, env: &env, home: store, exits: 0 };
     let shown = String::from_utf8(with(&bench.ours).process().output()?.stdout)?;
     let answered = shown.lines().filter(|line| line.contains("Running") && !line.contains("Unknown")).count();
     let ours = with(&bench.ours).median(5)?;

@@ -81,6 +81,6 @@ impl Fleet {
             machine.to_owned(),
         ];
         let env = store_env(self.store());
-        Invocation { program, words: &words, env: &env, home: self.store() }.once()
+        Invocation { program, words: &words, env: &env, home: self.store(), exits: 0 }.once()
     }
 }

@@ -40,6 +40,8 @@ pub struct Invocation<'a> {
     pub env: &'a [(&'static str, String)],
     /// Its home.
     pub home: &'a Path,
+    /// How it ends where all is well: some questions are answered by a status.
+    pub exits: i32,
 }
 
 /// The hidden command that is started anew for each run.
@@ -52,18 +54,20 @@ pub fn measure_cli() -> Command {
     let words =
         Arg::new("command").num_args(1..).trailing_var_arg(true).allow_hyphen_values(true).required(true);
     let times = Arg::new("times").long("times").value_parser(clap::value_parser!(usize)).default_value("1");
-    Command::new(NAME).hide(true).arg(times).arg(words)
+    let exits = Arg::new("exits").long("exits").value_parser(clap::value_parser!(i32)).default_value("0");
+    Command::new(NAME).hide(true).args([times, exits, words])
 }
 
 /// Runs the command, as often as asked and all at once, and prints the cost in microseconds and KiB on stdout.
 pub fn measure(given: &ArgMatches) -> Outcome {
     let words: Vec<&String> = given.get_many::<String>("command").into_iter().flatten().collect();
     let times = given.get_one::<usize>("times").copied().unwrap_or(1);
+    let exits = given.get_one::<i32>("exits").copied();
     let start = Instant::now();
     let children = (0..times).map(|n| spawn(&words, n)).collect::<Result<Vec<Child>, _>>()?;
     let outputs = children.into_iter().map(Child::wait_with_output).collect::<Result<Vec<Output>, _>>()?;
     let wall = start.elapsed();
-    let failed: Vec<&Output> = outputs.iter().filter(|output| !output.status.success()).collect();
+    let failed: Vec<&Output> = outputs.iter().filter(|output| output.status.code() != exits).collect();
     if let Some(one) = failed.first() {
         let said = String::from_utf8_lossy(&one.stderr);
         let said = format!("{}: {}", one.status, said.trim_end());
@@ -111,7 +115,12 @@ impl Invocation<'_> {
     /// So many processes started together; [`NUMBER`] in a word becomes the number of each.
     pub fn at_once(&self, times: usize) -> Result<Cost, Box<dyn Error>> {
         let mut process = Process::new(env::current_exe()?);
-        process.arg(NAME).arg(format!("--times={times}")).arg("--").arg(self.program).args(self.words);
+        process
+            .arg(NAME)
+            .args([format!("--times={times}"), format!("--exits={}", self.exits)])
+            .arg("--")
+            .arg(self.program)
+            .args(self.words);
         let output = self.surround(&mut process).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {

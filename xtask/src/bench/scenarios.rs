@@ -26,11 +26,25 @@ struct Scenario {
     runs: usize,
     /// How often the peer is run.
     peer_runs: usize,
+    /// The number of the machine whose engine `DOCKER_HOST` means.
+    meant: usize,
+    exits: i32,
 }
 
 impl Scenario {
     const fn quick(name: &'static str, machines: usize, words: &'static [&'static str]) -> Self {
-        Self { name, words, machines, up: true, cpu_ms: 5.0, memory_mib: 12.0, runs: QUICK, peer_runs: SLOW }
+        Self {
+            name,
+            words,
+            machines,
+            up: true,
+            cpu_ms: 5.0,
+            memory_mib: 12.0,
+            runs: QUICK,
+            peer_runs: SLOW,
+            meant: machines - 1,
+            exits: 0,
+        }
     }
 }
 
@@ -42,6 +56,13 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::quick("status, its SSH port answers", 1, &["status", "m0000"]),
     Scenario::quick("ls -q, 1000 machines", 1000, &["ls", "-q"]),
     Scenario { cpu_ms: 15.0, peer_runs: 1, ..Scenario::quick("active, 1000 machines", 1000, &["active"]) },
+    Scenario {
+        cpu_ms: 15.0,
+        peer_runs: 1,
+        meant: 1000,
+        exits: 1,
+        ..Scenario::quick("active, 1000 others", 1000, &["active"])
+    },
     Scenario {
         up: false,
         cpu_ms: 150.0,
@@ -70,12 +91,18 @@ fn measure(bench: &Bench, scenario: &Scenario) -> Result<Figures, Box<dyn Error>
         store::certify(folder.path(), &bench.ours)?;
     }
     let words: Vec<String> = scenario.words.iter().map(|word| (*word).to_owned()).collect();
-    let last = store::address(scenario.machines - 1);
+    let meant = store::address(scenario.meant);
     let env = [
         ("MACHINE_STORAGE_PATH", folder.path().to_string_lossy().into_owned()),
-        ("DOCKER_HOST", format!("tcp://{last}:2376")),
+        ("DOCKER_HOST", format!("tcp://{meant}:2376")),
     ];
-    let with = |program| Invocation { program, words: &words, env: &env, home: folder.path() };
+    let with = |program| Invocation {
+        program,
+        words: &words,
+        env: &env,
+        home: folder.path(),
+        exits: scenario.exits,
+    };
     let ours = with(&bench.ours).median(scenario.runs)?;
     let children = children::started_by(&with(&bench.ours))?;
     let peer = bench.ask_peer(scenario.name, |program| with(program).median(scenario.peer_runs));
