@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 
 use machine_store::{Journal, Operation, Phase, Resource, Status, StoreError};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{LIMIT, machine, store};
 
@@ -111,4 +112,26 @@ fn why_a_machine_is_incomplete() {
     assert_eq!(reason(Phase::Reach, 0), "creating, interrupted in phase reach");
     assert_eq!(reason(Phase::Host, 2), "creating, interrupted in phase host with 2 resources made");
     assert_eq!(store.incomplete("foo", &Journal::default()), None);
+}
+
+proptest! {
+    /// Texts of other versions, other programs and crashes: an error or a journal, and that is kept as it was read.
+    #[test]
+    fn any_text_is_an_error_or_comes_back(
+        phase in "[a-z]{0,9}", state in "running|done|failed|[a-z]{0,6}", key in "[a-zA-Z]{1,8}",
+        message in ".{0,20}", pid in any::<i64>(), cut in 0_usize..400,
+    ) {
+        let whole = json!({
+            "version": 1, "phase": phase, "status": { "state": state, "message": message },
+            "actor": { "pid": pid, "user": message }, "timings": { phase.clone(): 1 }, key: [message],
+        })
+        .to_string();
+        let torn = whole.char_indices().nth(cut).map_or(whole.as_str(), |(at, _)| &whole[..at]);
+        for text in [whole.as_str(), torn] {
+            if let Ok(journal) = serde_json::from_str::<Journal>(text) {
+                let written = serde_json::to_string(&journal).unwrap();
+                prop_assert_eq!(serde_json::from_str::<Journal>(&written).unwrap(), journal);
+            }
+        }
+    }
 }
