@@ -1,9 +1,8 @@
 //! The CA, the client's certificate and the engines' certificates: when they are made, renewed and copied.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use machine_core::{Machine, Reporter};
+use machine_core::{Event, Machine, Reporter};
 use machine_provision::Certificates;
 use machine_store::{MachineLock, Mode, write_file};
 use machine_tls::{Authority, CertificateInfo, KeyAlgorithm, TlsError};
@@ -179,27 +178,45 @@ impl Lifecycle {
     }
 
     /// Puts the renewed CA into the folders of all machines that have a copy of it, so that clients that use them
-    /// through `DOCKER_CERT_PATH` go on. Only copies of the same CA (its key is the same) are replaced.
-    /// The names of those machines.
-    pub(crate) fn redistribute(&self) -> Result<Vec<String>, Error> {
-        let paths = &self.settings.cert_paths;
-        let new = read(&paths.ca_cert)?;
+    /// through `DOCKER_CERT_PATH` go on. A machine where that fails is told of and does not stop the others.
+    /// The names of those that have it now.
+    pub(crate) async fn redistribute(&self, report: &dyn Reporter) -> Result<Vec<String>, Error> {
+        let new = read(&self.settings.cert_paths.ca_cert)?;
         let mut renewed = Vec::new();
         for name in self.store.machine_names()? {
-            let dir = self.store.machine_dir(&name);
-            let Some(old) = read_optional(&dir.join("ca.pem"))? else { continue };
-            let same_key = machine_tls::have_same_key(&old, &new).unwrap_or(false);
-            if !same_key {
-                continue;
+            match self.redistribute_to(&name, &new, report).await {
+                Ok(true) => renewed.push(name),
+                Ok(false) => {}
+                Err(error) => report.report(Event::Warning(format!(
+                    "the renewed certificates were not copied to the folder of {name:?}: {error}; \
+                     `docker-machine regenerate-certs {name}` does it"
+                ))),
             }
-            // Whoever takes a machine's lock clears half-written files away, also ours. Somebody who has it already did.
-            let _lock = self.store.lock_machine(&name, Duration::ZERO).ok();
-            self.copy(&paths.client_key, &dir.join("key.pem"), Mode::Private)?;
-            self.copy(&paths.client_cert, &dir.join("cert.pem"), Mode::Public)?;
-            self.copy(&paths.ca_cert, &dir.join("ca.pem"), Mode::Public)?;
-            renewed.push(name);
         }
         Ok(renewed)
+    }
+
+    /// Only a copy of the same CA (its key is the same) is replaced: false where there is none.
+    async fn redistribute_to(&self, name: &str, ca: &str, report: &dyn Reporter) -> Result<bool, Error> {
+        let paths = &self.settings.cert_paths;
+        let dir = self.store.machine_dir(name);
+        let is_copy = || -> Result<bool, Error> {
+            let there = read_optional(&dir.join("ca.pem"))?;
+            Ok(there.is_some_and(|there| machine_tls::have_same_key(&there, ca).unwrap_or(false)))
+        };
+        // Before the lock, so that nobody waits for machines of other CAs; and after it, because one that was removed
+        // in between must not come to be again, as a folder without a record.
+        if !is_copy()? {
+            return Ok(false);
+        }
+        let _lock = self.lock(name, report).await?;
+        if !is_copy()? {
+            return Ok(false);
+        }
+        self.copy(&paths.client_key, &dir.join("key.pem"), Mode::Private)?;
+        self.copy(&paths.client_cert, &dir.join("cert.pem"), Mode::Public)?;
+        self.copy(&paths.ca_cert, &dir.join("ca.pem"), Mode::Public)?;
+        Ok(true)
     }
 
     fn copy(&self, from: &Path, to: &Path, mode: Mode) -> Result<(), Error> {

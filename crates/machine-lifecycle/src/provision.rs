@@ -18,9 +18,6 @@ use crate::recorder::Recorder;
 use crate::request::{Extras, InstallMethod};
 use crate::{Error, Lifecycle};
 
-/// Where the engine's certificates are on the host; the reference program records these paths.
-const REMOTE_DIR: &str = "/etc/docker";
-
 /// What is to be done with a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -92,6 +89,7 @@ impl Lifecycle {
         work: Work,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
+        let name = machine.name.clone();
         recorder.enter(Phase::Provision);
         recorder.save()?;
         line(report, "Detecting the provisioner...");
@@ -101,13 +99,15 @@ impl Lifecycle {
         line(report, "Copying certs to the local machine directory...");
         let anew = work == Work::Certificates;
         let certificates = self.machine_certificates(machine, lock, recorder.key_algorithm(), anew)?;
-        self.keep_remote_paths(machine, lock)?;
+        let plan_error = |source| Error::Plan { machine: name.clone(), source };
+        let remote_dir = Plan::certificates_dir(&facts).map_err(plan_error)?;
+        self.keep_remote_paths(machine, lock, remote_dir)?;
         let wish = self.wish(machine, certificates, &Extras::load(&recorder.journal.extra))?;
         let planned = match work {
             Work::Everything => machine_provision::plan(&facts, &wish),
             Work::Certificates => machine_provision::certificates_plan(&facts, &wish),
         };
-        let plan = planned.map_err(|source| Error::Plan { machine: machine.name.clone(), source })?;
+        let plan = planned.map_err(plan_error)?;
         if plan.steps.iter().any(|step| matches!(step.action, Action::InstallEngine(_))) {
             line(report, "Installing Docker...");
         }
@@ -117,7 +117,7 @@ impl Lifecycle {
         if work == Work::Everything && machine.host_options.swarm_options.is_swarm {
             line(report, "Configuring swarm...");
             self.wait_until_ready(machine, report).await?;
-            self.start_swarm(machine, wish.port, report).await?;
+            self.start_swarm(machine, wish.port, remote_dir, report).await?;
         }
         Ok(())
     }
@@ -182,12 +182,17 @@ impl Lifecycle {
     }
 
     /// Puts the paths on the host into the record, as the reference program does.
-    fn keep_remote_paths(&self, machine: &mut Machine, lock: &MachineLock) -> Result<(), Error> {
+    fn keep_remote_paths(
+        &self,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        remote_dir: &str,
+    ) -> Result<(), Error> {
         let before = machine.host_options.auth_options.clone();
         let auth = &mut machine.host_options.auth_options;
-        auth.ca_cert_remote_path = format!("{REMOTE_DIR}/ca.pem");
-        auth.server_cert_remote_path = format!("{REMOTE_DIR}/server.pem");
-        auth.server_key_remote_path = format!("{REMOTE_DIR}/server-key.pem");
+        auth.ca_cert_remote_path = format!("{remote_dir}/ca.pem");
+        auth.server_cert_remote_path = format!("{remote_dir}/server.pem");
+        auth.server_key_remote_path = format!("{remote_dir}/server-key.pem");
         if *auth != before {
             self.store.save(lock, machine)?;
         }
@@ -239,6 +244,7 @@ impl Lifecycle {
         &self,
         machine: &Machine,
         engine_port: u16,
+        certificates_dir: &str,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
         report.report(Event::Warning(
@@ -246,7 +252,7 @@ impl Lifecycle {
         ));
         let known = self.known(machine)?;
         let options = &machine.host_options;
-        let host = swarm::SwarmHost { ip: &known.ip, engine_port, certificates_dir: REMOTE_DIR };
+        let host = swarm::SwarmHost { ip: &known.ip, engine_port, certificates_dir };
         let containers = swarm::containers(&options.swarm_options, &options.engine_options, &host)
             .map_err(|error| Error::SwarmHost { machine: machine.name.clone(), source: error })?;
         let tls = TlsConfigs::default().of(machine)?;

@@ -22,7 +22,7 @@ impl Lifecycle {
     ) -> Result<(), Error> {
         line(report, "Regenerating local certificates");
         self.renew_client(algorithm, report).await?;
-        let elsewhere = self.redistribute()?;
+        let elsewhere = self.redistribute(report).await?;
         if !elsewhere.is_empty() {
             report.report(Event::Notice(format!(
                 "the renewed certificates were copied to the folders of {}; their engines keep the CA certificate \
