@@ -14,6 +14,10 @@ use crate::session::{Session, Slot};
 /// A line longer than this is handed out in pieces.
 const LINE_LIMIT: usize = 64 * 1024;
 
+/// How long after its end a command may be quiet before its streams count as ended, too. Servers tell the status as
+/// soon as the command ends, but the end of its streams only when nobody has them any more.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// What a command may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExecLimits {
@@ -151,7 +155,7 @@ type OnLine<'a> = &'a mut (dyn FnMut(Stream, &str) + Send);
 
 impl Session {
     /// Runs a command line in the login shell, with `stdin` as its input, and gathers what it says. The command's own
-    /// failure is no error here: see [`Output::status`].
+    /// failure is no error here: see [`Output::status`]. Processes that it leaves behind are not waited for.
     ///
     /// # Errors
     /// [`Error::CommandTimedOut`] and [`Error::Closed`] carry what was received until then.
@@ -203,11 +207,16 @@ impl Session {
             std::future::pending::<()>().await
         };
         let read = self.gather(&mut reader, cap, output, on_line);
-        tokio::select! {
+        let streams = tokio::select! {
             result = read => result?,
-            () = feed => {}
+            () = feed => Streams::Ended,
+        };
+        match streams {
+            Streams::Ended => running.finished(),
+            // Dropping it closes the channel.
+            Streams::LeftOpen => running = running.without_signal(),
         }
-        running.finished();
+        drop(running);
         Ok(())
     }
 
@@ -226,10 +235,19 @@ impl Session {
         cap: usize,
         output: &mut Output,
         on_line: OnLine<'_>,
-    ) -> Result<()> {
+    ) -> Result<Streams> {
         let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
         let mut status = None;
-        while let Some(message) = reader.wait().await {
+        let mut streams = Streams::Ended;
+        loop {
+            let message = match status {
+                None => reader.wait().await,
+                Some(_) => timeout(LINGER, reader.wait()).await.unwrap_or_else(|_| {
+                    streams = Streams::LeftOpen;
+                    None
+                }),
+            };
+            let Some(message) = message else { break };
             match message {
                 ChannelMsg::Data { data } => {
                     output.take(Stream::Stdout, &data, cap);
@@ -247,7 +265,7 @@ impl Session {
         lines.iter_mut().for_each(|rest| rest.finish(on_line));
         let Some(status) = status else { return Err(self.closed("running a command")) };
         output.status = status;
-        Ok(())
+        Ok(streams)
     }
 
     pub(crate) fn refused_command(&self) -> Error {
@@ -257,6 +275,13 @@ impl Session {
             why: "the server does not run commands for this user".into(),
         }
     }
+}
+
+/// What became of the streams of a command that ended.
+enum Streams {
+    Ended,
+    /// Something that it left running has them still.
+    LeftOpen,
 }
 
 /// The exit status, if this message tells one.

@@ -224,3 +224,20 @@ async fn an_abandoned_command_frees_its_place() {
     let output = session.exec("echo free", Bytes::new(), &limits()).await.expect("exec");
     assert_eq!(output.stdout_text(), "free\n");
 }
+
+/// As a service that a script starts and that keeps the script's output open.
+#[tokio::test]
+async fn what_a_command_leaves_running_is_not_waited_for() {
+    if !have_sshd() {
+        return;
+    }
+    let server = Sshd::start();
+    let session = server.connect().await;
+    let limits = ExecLimits::of(Duration::from_secs(30));
+    let output = session.exec("sleep 600 & echo $!; exit 3", "", &limits).await.expect("it ended");
+    assert_eq!(output.status, ExitStatus::Code(3));
+    let pid = output.stdout_text();
+    assert!(!pid.trim().is_empty(), "{output:?}");
+    let ended = session.exec(&format!("kill {pid}"), "", &limits).await.expect("the session goes on");
+    assert!(ended.status.success(), "{ended:?}");
+}
