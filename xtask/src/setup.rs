@@ -12,9 +12,16 @@ use crate::{Outcome, workspace};
 
 /// Programs that tests call besides the lab's own, and the Debian package of each.
 const TEST_PROGRAMS: &[(&str, &str)] = &[
+    ("dockerd", "docker.io"),
+    ("containerd", "containerd"),
+    ("docker", "docker.io"),
     ("sshd", "openssh-server"),
     ("sftp", "openssh-client"),
     ("sshfs", "sshfs"),
+    ("fusermount3", "fuse3"),
+    ("faketime", "faketime"),
+    ("busybox", "busybox"),
+    ("script", "bsdutils"),
     ("openssl", "openssl"),
     ("rsync", "rsync"),
     ("curl", "curl"),

@@ -44,16 +44,19 @@ impl Lifecycle {
         self.make_certificates(shared, algorithm, 0, report)
     }
 
-    /// Makes a new client certificate, and renews the CA (with its key kept) if it ends soon.
+    /// Makes a new client certificate, and renews the CA (with its key kept) if it ends soon. Whether the CA is new.
     pub(crate) async fn renew_client(
         &self,
         algorithm: KeyAlgorithm,
         report: &dyn Reporter,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         self.store.create_layout()?;
         let _lock = self.lock_certificates(report).await?;
+        let path = &self.settings.cert_paths.ca_cert;
+        let before = read_optional(path)?;
         let shared = Shared { client_is_good: false, ..self.shared_certificates()? };
-        self.make_certificates(shared, algorithm, RENEW_DAYS, report)
+        self.make_certificates(shared, algorithm, RENEW_DAYS, report)?;
+        Ok(before != read_optional(path)?)
     }
 
     fn make_certificates(

@@ -11,19 +11,21 @@ use crate::{Error, Lifecycle};
 impl Lifecycle {
     /// Makes a new client certificate, and renews the CA where it has ended or will soon: its key stays, so that
     /// engines go on accepting the client, and the client goes on accepting engines. To be done once before
-    /// [`Lifecycle::regenerate_server_certs`] of each machine.
+    /// [`Lifecycle::regenerate_server_certs`] of each of the machines `next`.
     ///
     /// # Errors
     /// [`Error::Certificates`] and its neighbours.
     pub async fn regenerate_client_certs(
         &self,
         algorithm: KeyAlgorithm,
+        next: &[String],
         report: &dyn Reporter,
     ) -> Result<(), Error> {
         line(report, "Regenerating local certificates");
-        self.renew_client(algorithm, report).await?;
-        let elsewhere = self.redistribute(report).await?;
-        if !elsewhere.is_empty() {
+        let ca_is_new = self.renew_client(algorithm, report).await?;
+        let mut elsewhere = self.redistribute(report).await?;
+        elsewhere.retain(|name| !next.contains(name));
+        if ca_is_new && !elsewhere.is_empty() {
             report.report(Event::Notice(format!(
                 "the renewed certificates were copied to the folders of {}; their engines keep the CA certificate \
                  that they have until `docker-machine regenerate-certs {}`",

@@ -72,8 +72,9 @@ fn set(invocation: &Invocation) -> Result<(), CliError> {
         let checked = lifecycle.check_connection(&machine, swarm).await;
         checked.map_err(|error| CliError::from(error).context("Error checking TLS connection"))
     })?;
-    for warning in &connection.warnings {
-        output::note(&format!("WARNING: {warning}"));
+    // Emacs evaluates what comes on stderr, too.
+    if invocation.args.str("shell") != "emacs" {
+        connection.warnings.iter().for_each(|warning| output::note(&format!("WARNING: {warning}")));
     }
     let dir = lifecycle.store().machine_dir(&machine.name).to_string_lossy().into_owned();
     let values = ["1".to_owned(), connection.url, dir, machine.name.clone()];

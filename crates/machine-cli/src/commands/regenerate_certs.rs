@@ -51,12 +51,13 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     }
     if invocation.args.bool("client-certs") {
         let lifecycle = invocation.lifecycle();
-        for name in invocation.names(lifecycle.store())? {
-            lifecycle.store().load(&name)?;
+        let names = invocation.names(lifecycle.store())?;
+        for name in &names {
+            lifecycle.store().load(name)?;
         }
         let to = if invocation.json() { To::Stderr } else { To::Stdout };
         let report = progress::reporter("", to, View::Lines);
-        runtime::look(async { Ok(lifecycle.regenerate_client_certs(algorithm, &*report).await?) })?;
+        runtime::look(async { Ok(lifecycle.regenerate_client_certs(algorithm, &names, &*report).await?) })?;
     }
     machines::each(invocation, async |lifecycle, name, report| {
         Ok(lifecycle.regenerate_server_certs(name, report).await?)
