@@ -91,7 +91,7 @@ fn wire(bench: &Bench) -> Result<Figures, Box<dyn Error>> {
 fn time(bench: &Bench) -> Result<Figures, Box<dyn Error>> {
     let straight = |host: &Host| Ok((Way::straight(host), ()));
     let ours = quickest(&bench.ours, straight)?;
-    let peer = bench.ask_peer(TIME, |program| Ok(create(program, straight)?.0));
+    let peer = bench.ask_peer(TIME, |program| quickest(program, straight));
     let mut figures = vec![
         Figure::new(TIME, "wall ms", ours.wall_ms).peer(peer.map(|cost| cost.wall_ms)),
         Figure::new(TIME, "CPU ms", ours.cpu_ms).peer(peer.map(|cost| cost.cpu_ms)),
