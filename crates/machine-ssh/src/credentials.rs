@@ -56,12 +56,6 @@ impl Credentials {
     pub fn key_file(path: impl Into<PathBuf>) -> Self {
         Self { key_files: vec![path.into()], agent: AgentUse::Environment, ..Self::default() }
     }
-
-    /// The agent of the environment, then the default keys in `HOME`.
-    pub fn of_user() -> Self {
-        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-        Self { default_keys: home.map(|home| Path::new(&home).join(".ssh")), ..Self::default() }
-    }
 }
 
 impl fmt::Debug for Credentials {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use machine_core::{CONFIG_VERSION, Machine};
 
-use crate::atomic::{read_file, sync_parent, write_unsynced};
+use crate::atomic::{sync_parent, write_unsynced};
 use crate::lock::stem;
 use crate::{Journal, MachineLock, Mode, Store, StoreError, config, go_json, platform, write_file};
 
@@ -74,21 +74,6 @@ impl Store {
         let path = lock.dir().join(file);
         write_file(&path, bytes, mode)?;
         Ok(path)
-    }
-
-    /// Copies a file into the machine's folder: certificates, where callers look for them.
-    ///
-    /// # Errors
-    /// [`StoreError::UnsafeName`]; [`StoreError::Io`].
-    pub fn copy_into_machine(
-        &self,
-        lock: &MachineLock,
-        from: &Path,
-        file: &str,
-        mode: Mode,
-    ) -> Result<PathBuf, StoreError> {
-        let bytes = read_file(from)?;
-        self.write_machine_file(lock, file, &bytes, mode)
     }
 
     /// Removes a machine's folder with all that is in it, at once for whoever looks. A machine that is not there is
