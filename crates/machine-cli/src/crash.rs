@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use machine_lifecycle::{Error, Kind};
 use time::OffsetDateTime;
@@ -96,7 +97,10 @@ fn write(store: &Path, text: &str) -> io::Result<PathBuf> {
     folder.recursive(true).create(&dir)?;
     let time = OffsetDateTime::now_utc().format(&Rfc3339).map_err(io::Error::other)?;
     let time: String = time.chars().take(19).filter(|c| c.is_ascii_digit() || *c == 'T').collect();
-    let path = dir.join(format!("{time}-{}.txt", std::process::id()));
+    // Several machines of one command may fail within the same second.
+    static WRITTEN: AtomicU32 = AtomicU32::new(0);
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let path = dir.join(format!("{time}-{}-{number}.txt", std::process::id()));
     machine_store::write_file(&path, text.as_bytes(), machine_store::Mode::Private)
         .map_err(io::Error::other)?;
     forget_old(&dir)?;

@@ -6,7 +6,7 @@ use machine_core::{DriverSource, Machine};
 use machine_lifecycle::{CertPaths, Lifecycle, Settings};
 use machine_store::Store;
 
-use crate::args::{Args, Flag, Globals};
+use crate::args::{Args, Flag, GLOBAL_FLAGS, Globals};
 use crate::error::CliError;
 use crate::{output, plugin};
 
@@ -18,7 +18,7 @@ pub const DEFAULT_MACHINE: &str = "default";
 pub struct Program {
     /// The words before the command's own: `docker-machine`, or `docker machine`.
     pub name: Vec<String>,
-    /// The whole command line, as the user wrote it.
+    /// The command line as the user wrote it, without secrets: it is shown.
     pub words: Vec<String>,
 }
 
@@ -27,11 +27,11 @@ impl Program {
     pub fn of(argv: &[String]) -> Self {
         let args = argv.get(1..).unwrap_or_default();
         if plugin::is_plugin(args) && args.iter().any(|word| word == plugin::NAME) {
-            let words = std::iter::once("docker".to_owned()).chain(args.iter().cloned()).collect();
+            let words = std::iter::once("docker".to_owned()).chain(without_secrets(args)).collect();
             return Self { name: vec!["docker".to_owned(), plugin::NAME.to_owned()], words };
         }
         let name = argv.first().cloned().unwrap_or_else(|| "docker-machine".to_owned());
-        let words = std::iter::once(name.clone()).chain(args.iter().cloned()).collect();
+        let words = std::iter::once(name.clone()).chain(without_secrets(args)).collect();
         Self { name: vec![name], words }
     }
 
@@ -39,6 +39,26 @@ impl Program {
     pub fn called(&self) -> String {
         self.name.join(" ")
     }
+}
+
+/// The words without the global flags that are secret and their values, in all forms: `--x v`, `-x v`, `--x=v`.
+fn without_secrets(args: &[String]) -> Vec<String> {
+    let secret = |name: &str| GLOBAL_FLAGS.iter().any(|flag| flag.spec.secret && flag.spec.name == name);
+    let mut shown = Vec::new();
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let dashes = word.len() - word.trim_start_matches('-').len();
+        let (name, value) = match word[dashes..].split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (&word[dashes..], None),
+        };
+        if !(1..=2).contains(&dashes) || !secret(name) {
+            shown.push(word.clone());
+        } else if value.is_none() {
+            words.next();
+        }
+    }
+    shown
 }
 
 /// One run of a command.
@@ -170,5 +190,20 @@ impl CliError {
     /// A failure of the lifecycle as the user reads it.
     pub fn from_lifecycle(error: &machine_lifecycle::Error) -> Self {
         Self::new(error.to_string()).with_code(error.exit_code()).with_hint_if(error.hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown_again() {
+        let argv = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let shown = |line: &str| Program::of(&argv(line)).words.join(" ");
+        for given in ["--github-api-token s3cret", "--github-api-token=s3cret", "-bugsnag-api-token s3cret"] {
+            assert_eq!(shown(&format!("dm -s /x {given} env m")), "dm -s /x env m");
+        }
+        assert_eq!(shown("dm env --shell fish m"), "dm env --shell fish m");
     }
 }

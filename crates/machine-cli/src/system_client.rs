@@ -39,7 +39,11 @@ pub fn prepare(
         log_level: if invocation.globals.debug { LogLevel::Debug } else { LogLevel::Error },
         connect_timeout: CONNECT_TIMEOUT,
     };
-    machine_store::write_file(&client.known_hosts, client.known_hosts_text().as_bytes(), Mode::Private)?;
+    let text = client.known_hosts_text();
+    // Most of the time it is right already, and the store may be read-only.
+    if std::fs::read_to_string(&client.known_hosts).ok().as_deref() != Some(&text) {
+        machine_store::write_file(&client.known_hosts, text.as_bytes(), Mode::Private)?;
+    }
     Ok(client)
 }
 

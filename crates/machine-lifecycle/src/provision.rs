@@ -102,7 +102,7 @@ impl Lifecycle {
         let plan_error = |source| Error::Plan { machine: name.clone(), source };
         let remote_dir = Plan::certificates_dir(&facts).map_err(plan_error)?;
         self.keep_remote_paths(machine, lock, remote_dir)?;
-        let wish = self.wish(machine, certificates, &Extras::load(&recorder.journal.extra))?;
+        let wish = self.wish(machine, certificates, &recorder.extras()?)?;
         let planned = match work {
             Work::Everything => machine_provision::plan(&facts, &wish),
             Work::Certificates => machine_provision::certificates_plan(&facts, &wish),

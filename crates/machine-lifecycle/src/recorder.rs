@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use machine_core::{Event, Reporter};
-use machine_store::{Journal, MachineLock, Operation, Phase, Status, Store};
+use machine_store::{Journal, MachineLock, Operation, Phase, Status, Store, StoreError};
 use machine_tls::KeyAlgorithm;
 
 use crate::Error;
+use crate::request::Extras;
 
 /// What the journal says of who writes it.
 const PROGRAM_VERSION: &str = concat!("docker-machine ", env!("CARGO_PKG_VERSION"));
@@ -79,6 +80,14 @@ impl<'a> Recorder<'a> {
         if let Err(error) = self.save() {
             self.report.report(Event::Warning(format!("the journal can't be written: {error}")));
         }
+    }
+
+    /// What the machine was asked for that config.json has no place for.
+    pub(crate) fn extras(&self) -> Result<Extras, Error> {
+        Extras::load(&self.journal.extra).map_err(|source| {
+            let path = self.lock.dir().join("state.json");
+            StoreError::Journal { path, source }.into()
+        })
     }
 
     /// What keys the certificates of this machine get.

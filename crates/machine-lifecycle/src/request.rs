@@ -82,9 +82,9 @@ impl Extras {
         Ok(Self { install: request.install, registry_cas })
     }
 
-    /// Reads the side file's part. What can't be understood (a later version's) is as if it were not there.
-    pub(crate) fn load(extra: &Map<String, Value>) -> Self {
-        extra.get(EXTRAS_KEY).and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default()
+    /// Reads the side file's part; the defaults where it has none, as for a machine of the reference program.
+    pub(crate) fn load(extra: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        extra.get(EXTRAS_KEY).map_or_else(|| Ok(Self::default()), Self::deserialize)
     }
 
     pub(crate) fn store(&self, extra: &mut Map<String, Value>) {

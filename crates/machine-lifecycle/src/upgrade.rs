@@ -5,7 +5,6 @@ use machine_store::{Operation, Phase};
 
 use crate::power::{can_be_started, line};
 use crate::recorder::Recorder;
-use crate::request::Extras;
 use crate::{Error, Host, Lifecycle};
 
 impl Lifecycle {
@@ -47,7 +46,7 @@ impl Lifecycle {
             let facts = self.probe(&session, &machine, report).await?;
             let before = facts.engine.version.clone();
             let certificates = self.machine_certificates(&machine, &lock, recorder.key_algorithm(), false)?;
-            let wish = self.wish(&machine, certificates, &Extras::load(&recorder.journal.extra))?;
+            let wish = self.wish(&machine, certificates, &recorder.extras()?)?;
             let plan = machine_provision::upgrade_plan(&facts, &wish)
                 .map_err(|source| Error::Plan { machine: machine.name.clone(), source })?;
             line(report, "Upgrading docker...");

@@ -166,13 +166,6 @@ impl Progress {
         self.word(words.trim_start())
     }
 
-    /// Whether the script has said that it is done, well or not. Whoever runs it need not wait longer: a service that
-    /// it started may keep the connection open.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.finished || self.failed.is_some()
-    }
-
     /// How it ended, given the exit status of the command that ran it, if that is known.
     ///
     /// # Errors

@@ -78,21 +78,30 @@ impl Globals {
     /// A value that is not of its flag's type, or no home folder and no `--storage-path`.
     pub fn read(given: &[Given]) -> Result<Self, CliError> {
         let values = Args::read(GLOBAL_FLAGS, given, Vec::new())?;
-        let path = |name: &str| Some(values.str(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
-        let store = match path("storage-path") {
+        for flag in GLOBAL_FLAGS.iter().filter(|flag| flag.spec.secret) {
+            crate::debug::hide(values.str(&flag.spec.name));
+        }
+        // They go into records, which are read from other folders, too.
+        let path = |name: &str| -> Result<Option<PathBuf>, CliError> {
+            let text = values.str(name);
+            if text.is_empty() {
+                return Ok(None);
+            }
+            let absolute = std::path::absolute(text);
+            absolute.map(Some).map_err(|error| CliError::new(format!("--{name} {text}: {error}")))
+        };
+        let store_path = match path("storage-path")? {
             Some(path) => path,
             None => default_store_path()?,
         };
-        let store_path = std::path::absolute(&store)
-            .map_err(|error| CliError::new(format!("--storage-path {}: {error}", store.display())))?;
         Ok(Self {
             debug: values.bool("debug"),
             store_path,
             native_ssh: values.bool("native-ssh"),
-            tls_ca_cert: path("tls-ca-cert"),
-            tls_ca_key: path("tls-ca-key"),
-            tls_client_cert: path("tls-client-cert"),
-            tls_client_key: path("tls-client-key"),
+            tls_ca_cert: path("tls-ca-cert")?,
+            tls_ca_key: path("tls-ca-key")?,
+            tls_client_cert: path("tls-client-cert")?,
+            tls_client_key: path("tls-client-key")?,
         })
     }
 }

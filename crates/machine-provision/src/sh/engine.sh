@@ -13,8 +13,11 @@ dm_engine_is_there() {
 # URL
 dm_install_by_script() {
   if dm_find_dockerd; then return 0; fi
-  dm_work=$(mktemp -d 2>/dev/null) || dm_work=/var/tmp/docker-machine.$$
-  (umask 077 && mkdir -p "$dm_work") || return 1
+  # What is in this folder is run as root: it must be one that nobody else has made.
+  if ! dm_work=$(mktemp -d 2>/dev/null); then
+    dm_work=/var/tmp/docker-machine.$$
+    (umask 077 && mkdir "$dm_work") || return 1
+  fi
   dm_script=$dm_work/install.sh
   dm_fetch_and_run "$1"
   dm_status=$?
@@ -23,9 +26,17 @@ dm_install_by_script() {
   dm_engine_is_there
 }
 
+# FILE URL: what begins encrypted stays so, whatever it is redirected to.
+dm_curl() {
+  case $2 in
+  https:*) dm_run curl -fsSL --proto-redir =https --connect-timeout 30 --retry 3 -o "$1" "$2" ;;
+  *) dm_run curl -fsSL --connect-timeout 30 --retry 3 -o "$1" "$2" ;;
+  esac
+}
+
 dm_fetch_and_run() {
   if dm_has curl; then
-    dm_run curl -fsSL --connect-timeout 30 --retry 3 -o "$dm_script" "$1" || return
+    dm_curl "$dm_script" "$1" || return
   else
     dm_run wget -q -T 30 -O "$dm_script" "$1" || {
       dm_status=$?
@@ -56,7 +67,7 @@ dm_install_by_repository() {
   dm_repository=$dm_root/etc/yum.repos.d/docker-ce.repo
   if [ ! -s "$dm_repository" ]; then
     if dm_has curl; then
-      dm_run curl -fsSL --connect-timeout 30 --retry 3 -o "$dm_repository.new" "$1" || return
+      dm_curl "$dm_repository.new" "$1" || return
     else
       dm_run wget -q -T 30 -O "$dm_repository.new" "$1" || return
     fi

@@ -43,7 +43,7 @@ dm_refresh() {
   # Without the mode, apt-get takes a mirror that it can't reach for a success.
   apt) dm_apt -o APT::Update::Error-Mode=any update || dm_stale=1 ;;
   apk) dm_run apk update || dm_stale=1 ;;
-  zypper) dm_run zypper -n --gpg-auto-import-keys refresh || dm_stale=1 ;;
+  zypper) dm_run zypper -n refresh || dm_stale=1 ;;
   pacman) dm_run pacman -Sy --noconfirm --noprogressbar || dm_stale=1 ;;
   esac
   [ -z "$dm_stale" ] || dm_note "not all package lists could be fetched; going on with those that are there"
