@@ -172,7 +172,7 @@ mod tests {
                 "interrupted",
             ),
             ("curl: (6) Could not resolve host: get.docker.com", "outside"),
-            ("  Temporary failure resolving 'deb.debian.org'", "outside"),
+            ("  Temporary failure resolving 'mirror.example'", "outside"),
             ("curl: (22) The requested URL returned error: 404", "wrong or gone"),
             ("E: Release file for http://x/InRelease is not valid yet (invalid for another 3d)", "clock"),
             ("curl: (60) SSL certificate problem: certificate is not yet valid", "clock"),
