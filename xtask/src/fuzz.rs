@@ -35,6 +35,10 @@ pub fn run(seconds: u64) -> Outcome {
             "-rss_limit_mb=2048",
             "-verbosity=0",
         ]);
+        // In CI the same inputs are tried each time: what chance finds must not stop a change that has no part in it.
+        if std::env::var_os("CI").is_some() {
+            fuzzer.arg("-seed=1");
+        }
         fuzzer.arg(format!("-artifact_prefix={}/", corpus.with_extension("found").display()));
         std::fs::create_dir_all(corpus.with_extension("found"))?;
         fuzzer.arg(&corpus);

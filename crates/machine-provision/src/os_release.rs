@@ -34,7 +34,8 @@ impl OsRelease {
                 continue;
             }
             let Some((key, raw)) = line.split_once('=') else { continue };
-            let value = unquote(raw);
+            // A value of nothing but white space says as little as none.
+            let value = unquote(raw).trim().to_owned();
             match key.trim_end() {
                 "ID" if !value.is_empty() => release.id = value.to_ascii_lowercase(),
                 "ID_LIKE" => {
@@ -115,6 +116,8 @@ mod tests {
         let release = OsRelease::parse("");
         assert_eq!((release.id.as_str(), release.display_name().as_str()), ("linux", "linux"));
         assert_eq!(OsRelease::parse("ID=\nPRETTY_NAME=\"unclosed").pretty_name, "unclosed");
+        assert_eq!(OsRelease::parse("ID=''\u{b}\u{b}''\nPRETTY_NAME='  '").display_name(), "linux");
+        assert_eq!(OsRelease::parse("ID='\u{b} '\nNAME=' '").display_name(), "linux");
     }
 
     proptest! {
