@@ -34,10 +34,9 @@ impl OsRelease {
                 continue;
             }
             let Some((key, raw)) = line.split_once('=') else { continue };
-            // A value of nothing but white space says as little as none.
-            let value = unquote(raw).trim().to_owned();
+            let value = unquote(raw);
             match key.trim_end() {
-                "ID" if !value.is_empty() => release.id = value.to_ascii_lowercase(),
+                "ID" if !value.trim().is_empty() => release.id = value.to_ascii_lowercase(),
                 "ID_LIKE" => {
                     release.id_like = value.split_whitespace().map(str::to_ascii_lowercase).collect();
                 }
@@ -52,13 +51,13 @@ impl OsRelease {
         release
     }
 
-    /// What to show to people: `PRETTY_NAME`, else `NAME` and `VERSION_ID`, else `ID`.
+    /// What to show to people: `PRETTY_NAME`, else `NAME` and `VERSION_ID`, else `ID`. White space alone is no name.
     #[must_use]
     pub fn display_name(&self) -> String {
-        if !self.pretty_name.is_empty() {
+        if !self.pretty_name.trim().is_empty() {
             return self.pretty_name.clone();
         }
-        let name = if self.name.is_empty() { &self.id } else { &self.name };
+        let name = if self.name.trim().is_empty() { &self.id } else { &self.name };
         format!("{name} {}", self.version_id).trim_end().to_owned()
     }
 
