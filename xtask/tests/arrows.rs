@@ -13,7 +13,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("machine-http", &[]),
     ("machine-store", &["machine-core"]),
     ("machine-provision", &["machine-core"]),
-    ("machine-drivers", &["machine-core", "machine-http"]),
+    ("machine-process", &[]),
+    ("machine-image", &["machine-core", "machine-http", "machine-process"]),
+    ("machine-drivers", &["machine-core", "machine-http", "machine-image", "machine-process"]),
     ("machine-plugin", &["machine-core"]),
     (
         "machine-lifecycle",
@@ -38,10 +40,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "machine-engine",
             "machine-lifecycle",
             "machine-drivers",
+            "machine-image",
             "machine-plugin",
         ],
     ),
-    ("xtask", &["machine-testkit"]),
+    ("xtask", &["machine-testkit", "machine-image"]),
 ];
 
 /// The rooms and the rooms each depends on. What only tests need (`dev-dependencies`) is free.

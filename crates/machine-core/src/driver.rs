@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{DriverError, ErrorKind, FlagSpec, FlagValues, MachineName, Reporter, SshEndpoint, State};
+use crate::{
+    DriverError, ErrorKind, FlagSpec, FlagValues, MachineName, Reporter, Secret, SshEndpoint, State,
+};
 
 /// What a driver is, as data: it makes the flags of `create`, help, documentation, and selects conformance tests.
 #[derive(Clone, Debug)]
@@ -22,6 +24,14 @@ pub struct DriverSpec {
     pub flags: Cow<'static, [FlagSpec]>,
     /// What it can do.
     pub capabilities: Capabilities,
+}
+
+impl DriverSpec {
+    /// The error for something that the driver does not do at all, e.g. `clone hosts`.
+    #[must_use]
+    pub fn cannot(&self, what: &str) -> DriverError {
+        DriverError::new(ErrorKind::Unsupported, format!("the driver \"{}\" can't {what}", self.name))
+    }
 }
 
 /// What a driver can do beyond create, observe and remove.
@@ -37,7 +47,15 @@ pub struct Capabilities {
     pub restart: PowerSupport,
     /// Turning a host off at once.
     pub kill: PowerSupport,
-    /// Whether `create` can hand user data to cloud-init.
+    /// Halting a running host where it stands, and letting it go on ([`Power::Pause`], [`Power::Resume`]).
+    pub pause: bool,
+    /// Keeping the host's disks as they are under a name, and going back to that.
+    pub snapshot: bool,
+    /// Making a machine of which the disk is a copy of another's ([`Driver::clone_wish`]).
+    pub clone: bool,
+    /// Other numbers of processors, memory, a larger disk ([`Driver::resize`]).
+    pub resize: bool,
+    /// Whether `create` can hand user data to cloud-init: it is then given a [`Seed`].
     pub user_data: bool,
     /// Whether `observe_many` costs fewer requests than as many calls of `observe`.
     pub batch: bool,
@@ -118,6 +136,9 @@ pub struct Known {
     pub url: String,
     /// How to reach it by SSH; `None` where it has no SSH or no address yet.
     pub ssh: Option<SshEndpoint>,
+    /// The TCP port on which the engine listens on the host itself, where a forwarded port makes that another one than
+    /// the URL's.
+    pub engine_port: Option<u16>,
 }
 
 /// What a driver sees of a host.
@@ -127,6 +148,9 @@ pub struct Observed {
     pub state: State,
     /// The driver's state where the look changed it, e.g. because an address is new: to be saved.
     pub changed: Option<DriverState>,
+    /// The last thing that was seen of the host's boot, in one line, e.g. of its serial console; empty where nothing
+    /// shows that.
+    pub last_sign: String,
 }
 
 /// A power operation.
@@ -140,6 +164,93 @@ pub enum Power {
     Restart,
     /// Off at once.
     Kill,
+    /// Halted where it stands; its memory is kept. Only where [`Capabilities::pause`] says so.
+    Pause,
+    /// On from where it was halted.
+    Resume,
+}
+
+/// What a driver knows of the host that `create` is about to make. It lets the engine be set up by user data, before
+/// anybody has seen the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prospect {
+    /// What the image has in it, where that is known for certain, e.g. because this program made it.
+    pub image: Option<ImageFacts>,
+    /// Whether user data stays on this computer, so that the engine's private key may be in it.
+    pub private: bool,
+    /// Folders of this computer that the host is to mount.
+    pub mounts: Vec<Mount>,
+}
+
+/// What an image has in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageFacts {
+    /// The content of its `/etc/os-release`.
+    pub os_release: String,
+    /// Its architecture as `uname -m` has it, e.g. `x86_64`.
+    pub arch: String,
+    /// The engine in it; `None` where there is none.
+    pub engine: Option<ImageEngine>,
+}
+
+/// The engine in an image: installed from a package, enabled at boot, and not started yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageEngine {
+    /// The package, e.g. `docker.io`.
+    pub package: String,
+    /// The version, e.g. `20.10.24`.
+    pub version: String,
+    /// Path of its program, e.g. `/usr/sbin/dockerd`.
+    pub dockerd: String,
+}
+
+/// A folder that is mounted in the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// What stands first in fstab: a device or tag.
+    pub source: String,
+    /// Absolute path in the host; it is made where it is missing.
+    pub target: String,
+    /// The file system, e.g. `9p`.
+    pub kind: String,
+    /// Its options, e.g. `trans=virtio,version=9p2000.L`.
+    pub options: String,
+}
+
+/// What a new host is to be told before its first boot.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    /// The machine's public key, as a line of `authorized_keys`. The private key is where [`Known::ssh`] says.
+    pub authorized_key: String,
+    /// User data for cloud-init: user, key, host name, SSH host keys, and what sets up the engine. It may be a MIME
+    /// message and may have private keys in it (see [`Prospect::private`]).
+    pub user_data: Secret,
+}
+
+/// Other sizes for a host; `None` leaves what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resize {
+    /// Number of virtual processors.
+    pub cpus: Option<u32>,
+    /// Memory, MiB.
+    pub memory_mib: Option<u64>,
+    /// Size of the disk, MiB; it can only grow.
+    pub disk_mib: Option<u64>,
+}
+
+/// A snapshot of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: String,
+    /// When it was taken, seconds since 1970; 0 where not known.
+    pub taken_s: u64,
+    /// Bytes that it takes; `None` where not known.
+    pub bytes: Option<u64>,
+    /// Whether the running host's memory is part of it.
+    pub with_memory: bool,
 }
 
 /// What the flags are read for.
@@ -161,6 +272,8 @@ pub struct Cx<'a> {
     pub store_path: &'a Path,
     /// Where to say what is going on.
     pub report: &'a dyn Reporter,
+    /// What a new host is to be told: in `create`, for drivers with [`Capabilities::user_data`].
+    pub seed: Option<&'a Seed>,
 }
 
 /// Saves the driver's state while `create` is under way.
@@ -200,6 +313,15 @@ pub trait Driver: Send + Sync {
     /// Whatever stands in the way; the program then exits with 3 and leaves no record.
     async fn precreate(&self, cx: &Cx<'_>, wish: &DriverState) -> Result<(), DriverError>;
 
+    /// What is known of the host that `create` would make of this wish. Called before `create`, only where
+    /// [`Capabilities::user_data`] says that a seed can be given. Costs no more than a look at a local file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the wish can't be read.
+    async fn prospect(&self, _cx: &Cx<'_>, _wish: &DriverState) -> Result<Prospect, DriverError> {
+        Ok(Prospect::default())
+    }
+
     /// Makes the host, or goes on where an earlier call stopped: it first looks which of its work is done.
     ///
     /// # Errors
@@ -232,6 +354,81 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// [`ErrorKind::AlreadyDone`] where the host is already so.
     async fn power(&self, cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError>;
+
+    /// The wish for a machine whose disk begins as a copy of another's: [`Driver::create`] then makes it as any other,
+    /// with a seed and an identity of its own. Pure: no I/O. That the source is off is looked at by
+    /// [`Driver::precreate`]. Only called where [`Capabilities::clone`] says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the source's record can't be read.
+    fn clone_wish(
+        &self,
+        _cx: &ConfigureContext<'_>,
+        _source: &DriverState,
+    ) -> Result<DriverState, DriverError> {
+        Err(self.spec().cannot("clone hosts"))
+    }
+
+    /// Gives the host other sizes. Only called where [`Capabilities::resize`] says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where a size can't be had, e.g. a smaller disk; [`ErrorKind::Other`] where the host must be
+    /// off for it.
+    async fn resize(
+        &self,
+        _cx: &Cx<'_>,
+        _state: &DriverState,
+        _to: Resize,
+    ) -> Result<DriverState, DriverError> {
+        Err(self.spec().cannot("resize hosts"))
+    }
+
+    /// The host's snapshots, oldest first. This and the three below are only called where [`Capabilities::snapshot`] says so.
+    ///
+    /// # Errors
+    /// Why they can't be listed.
+    async fn snapshots(&self, _cx: &Cx<'_>, _state: &DriverState) -> Result<Vec<Snapshot>, DriverError> {
+        Err(self.spec().cannot("take snapshots"))
+    }
+
+    /// Keeps the host as it is under a name: with its memory where it runs, if the driver can.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyDone`] where there is a snapshot of this name.
+    async fn take_snapshot(
+        &self,
+        _cx: &Cx<'_>,
+        _state: &DriverState,
+        _name: &str,
+    ) -> Result<DriverState, DriverError> {
+        Err(self.spec().cannot("take snapshots"))
+    }
+
+    /// Makes the host what it was when the snapshot was taken.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of this name.
+    async fn restore_snapshot(
+        &self,
+        _cx: &Cx<'_>,
+        _state: &DriverState,
+        _name: &str,
+    ) -> Result<DriverState, DriverError> {
+        Err(self.spec().cannot("restore snapshots"))
+    }
+
+    /// Forgets a snapshot.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of this name.
+    async fn remove_snapshot(
+        &self,
+        _cx: &Cx<'_>,
+        _state: &DriverState,
+        _name: &str,
+    ) -> Result<DriverState, DriverError> {
+        Err(self.spec().cannot("remove snapshots"))
+    }
 
     /// Removes the host and all that was made for it. Idempotent: "gone" is success.
     ///

@@ -25,6 +25,15 @@ pub enum Event {
         /// Where it stands.
         status: StepStatus,
     },
+    /// Bytes are being moved, e.g. an image is downloaded. The last of them has `done` equal to `total`.
+    Transfer {
+        /// What, e.g. `debian-13-genericcloud-amd64.qcow2`.
+        what: String,
+        /// Bytes there so far.
+        done: u64,
+        /// All bytes; `None` where nobody says.
+        total: Option<u64>,
+    },
     /// Something is being waited for.
     Waiting {
         /// What for, e.g. `ssh on 203.0.113.7:22`.

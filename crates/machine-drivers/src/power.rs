@@ -10,6 +10,8 @@ pub(crate) fn unsupported(spec: &DriverSpec, op: Power) -> DriverError {
         Power::Stop => (&can.stop, "stop"),
         Power::Restart => (&can.restart, "restart"),
         Power::Kill => (&can.kill, "kill"),
+        Power::Pause => return spec.cannot("pause hosts"),
+        Power::Resume => return spec.cannot("resume hosts"),
     };
     let text = match support {
         PowerSupport::No(text) => (*text).to_owned(),

@@ -95,6 +95,12 @@ impl<'a> Host<'a> {
     }
 
     fn cx(&self) -> Cx<'_> {
-        Cx { name: &self.name, machine_dir: &self.dir, store_path: self.store.root(), report: self.report }
+        Cx {
+            name: &self.name,
+            machine_dir: &self.dir,
+            store_path: self.store.root(),
+            report: self.report,
+            seed: None,
+        }
     }
 }

@@ -108,7 +108,7 @@ impl Lifecycle {
             }
             Err(error) => return Err(error),
         };
-        Ok(Observed { state, changed: None })
+        Ok(Observed { state, ..Observed::default() })
     }
 
     pub(crate) fn is_behind_jump_hosts(&self, name: &str) -> Result<bool, Error> {
@@ -128,6 +128,8 @@ impl Lifecycle {
             Power::Stop => &capabilities.stop,
             Power::Restart => &capabilities.restart,
             Power::Kill => &capabilities.kill,
+            // The driver says itself that it can't.
+            Power::Pause | Power::Resume => &PowerSupport::Driver,
         };
         if let PowerSupport::No(text) = support {
             return Err(unsupported(name, text));

@@ -62,8 +62,7 @@ impl Generic {
                     stop: PowerSupport::No("generic driver does not support stop"),
                     restart: PowerSupport::OverSsh,
                     kill: PowerSupport::No("generic driver does not support kill"),
-                    user_data: false,
-                    batch: false,
+                    ..Capabilities::default()
                 },
             },
         }
@@ -115,6 +114,7 @@ impl Driver for Generic {
             url: state.base.engine_url(state.engine_port),
             ssh: state.base.ssh(),
             ip: state.base.ip_address,
+            engine_port: None,
         })
     }
 
@@ -162,7 +162,7 @@ impl Driver for Generic {
                 Err(_) => (State::Stopped, format!("no answer within {} s", OBSERVE_LIMIT.as_secs())),
             };
         cx.report.report(Event::Debug(format!("ssh port {}: {seen}", join(&ssh.host, ssh.port))));
-        Ok(Observed { state: now, changed: None })
+        Ok(Observed { state: now, ..Observed::default() })
     }
 
     async fn power(&self, _cx: &Cx<'_>, _state: &DriverState, op: Power) -> Result<DriverState, DriverError> {

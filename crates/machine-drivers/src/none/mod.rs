@@ -42,8 +42,7 @@ impl None {
                     stop: PowerSupport::No("hosts without a driver cannot be stopped"),
                     restart: PowerSupport::No("hosts without a driver cannot be restarted"),
                     kill: PowerSupport::No("hosts without a driver cannot be killed"),
-                    user_data: false,
-                    batch: false,
+                    ..Capabilities::default()
                 },
             },
         }
@@ -83,7 +82,7 @@ impl Driver for None {
 
     fn known(&self, state: &DriverState) -> Result<Known, DriverError> {
         let state: NoneState = state.typed()?;
-        Ok(Known { ip: state.base.ip_address, url: state.url, ssh: Option::None })
+        Ok(Known { ip: state.base.ip_address, url: state.url, ..Known::default() })
     }
 
     async fn precreate(&self, _cx: &Cx<'_>, _wish: &DriverState) -> Result<(), DriverError> {
@@ -102,7 +101,7 @@ impl Driver for None {
 
     async fn observe(&self, _cx: &Cx<'_>, _state: &DriverState) -> Result<Observed, DriverError> {
         // As the reference program has it: there is nobody to ask but the engine itself.
-        Ok(Observed { state: State::Running, changed: Option::None })
+        Ok(Observed { state: State::Running, ..Observed::default() })
     }
 
     async fn power(&self, _cx: &Cx<'_>, _state: &DriverState, op: Power) -> Result<DriverState, DriverError> {

@@ -25,7 +25,7 @@ fn the_record_is_that_of_the_reference_program() {
     );
     assert_eq!(
         None::new().known(&state).unwrap(),
-        Known { ip: "127.0.0.1:2376".into(), url: "tcp://127.0.0.1:2376".into(), ssh: Option::None }
+        Known { ip: "127.0.0.1:2376".into(), url: "tcp://127.0.0.1:2376".into(), ..Known::default() }
     );
 }
 

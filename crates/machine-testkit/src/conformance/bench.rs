@@ -71,6 +71,7 @@ impl Bench {
             machine_dir: &self.machine_dir,
             store_path: self.store.path(),
             report: &self.heard,
+            seed: None,
         }
     }
 

@@ -192,7 +192,7 @@ impl Driver for Pretend {
             None if self.defect == Defect::SeesTheDead => State::Running,
             None => State::NotFound,
         };
-        Ok(Observed { state, changed: None })
+        Ok(Observed { state, ..Observed::default() })
     }
 
     async fn power(&self, _cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError> {
