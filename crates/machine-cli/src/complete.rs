@@ -8,8 +8,8 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{CompleteEnv, Shells};
 
-use crate::args::{Arguments, Flag, command_tree, default_store_path};
-use crate::commands::{COMMANDS, create};
+use crate::args::{Arguments, Flag, WordKind, command_tree, default_store_path};
+use crate::commands::{COMMANDS, FAMILIES, create};
 use crate::error::CliError;
 use crate::invocation;
 
@@ -45,22 +45,35 @@ pub fn script(shell: &str) -> Result<String, CliError> {
     Ok(String::from_utf8_lossy(&script).into_owned())
 }
 
+/// The words of the command line so far, without the program's name.
+fn line() -> Vec<String> {
+    std::env::args().skip_while(|word| word != "--").skip(2).collect()
+}
+
 /// All commands, with candidates for names, drivers, shells and filters. `create` has the flags of the driver that
 /// stands on the line so far.
 fn tree() -> clap::Command {
-    let line: Vec<String> = std::env::args().skip_while(|word| word != "--").skip(2).collect();
-    let flags: Vec<Flag> = create::driver_flags(&line).unwrap_or_default();
-    command_tree(COMMANDS, &flags).mut_subcommands(|subcommand| {
-        let Some(command) = COMMANDS.iter().find(|command| command.name == subcommand.get_name()) else {
-            return subcommand;
-        };
-        subcommand.mut_args(|arg| with_candidates(arg, command.arguments))
+    let flags: Vec<Flag> = create::driver_flags(&line()).unwrap_or_default();
+    command_tree(COMMANDS, FAMILIES, &flags).mut_subcommands(|subcommand| {
+        let name = subcommand.get_name().to_owned();
+        if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
+            return subcommand.mut_args(|arg| with_candidates(arg, command.arguments));
+        }
+        subcommand.mut_subcommands(|member| {
+            let name = format!("{name} {}", member.get_name());
+            let Some(command) = COMMANDS.iter().find(|command| command.name == name) else { return member };
+            member.mut_args(|arg| with_candidates(arg, command.arguments))
+        })
     })
 }
 
 fn with_candidates(arg: Arg, arguments: Arguments) -> Arg {
     let id = arg.get_id().as_str().to_owned();
     match (id.as_str(), arguments) {
+        (id, Arguments::Each(words)) if id.starts_with("arg") => {
+            let at: usize = id.trim_start_matches("arg").parse().unwrap_or_default();
+            words.get(at).map_or_else(|| arg.clone(), |word| with_word(arg.clone(), word.is))
+        }
         ("arg", Arguments::Locations) => arg.hide(false).add(ArgValueCompleter::new(locations)),
         ("arg", Arguments::Command) => arg.hide(false).add(ArgValueCandidates::new(commands)),
         ("arg", Arguments::Words(words)) => arg
@@ -77,8 +90,17 @@ fn with_candidates(arg: Arg, arguments: Arguments) -> Arg {
                 .into()
         })),
         // Any other value may be a file, as shells assume of every word.
-        _ if id != "arg" && arg.get_action().takes_values() => arg.value_hint(ValueHint::AnyPath),
+        _ if !id.starts_with("arg") && arg.get_action().takes_values() => arg.value_hint(ValueHint::AnyPath),
         _ => arg,
+    }
+}
+
+fn with_word(arg: Arg, is: WordKind) -> Arg {
+    let arg = arg.hide(false);
+    match is {
+        WordKind::Machine => arg.add(ArgValueCandidates::new(machines)),
+        WordKind::Path => arg.value_hint(ValueHint::AnyPath),
+        WordKind::Snapshot | WordKind::Image | WordKind::New => arg,
     }
 }
 
@@ -102,7 +124,8 @@ fn locations(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 fn commands() -> Vec<CompletionCandidate> {
-    COMMANDS.iter().map(|command| CompletionCandidate::new(OsStr::new(command.name))).collect()
+    let alone = COMMANDS.iter().filter(|command| command.family().is_none()).map(|command| command.name);
+    alone.chain(FAMILIES.iter().map(|family| family.name)).map(CompletionCandidate::new).collect()
 }
 
 fn drivers() -> Vec<CompletionCandidate> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use machine_core::{DriverSource, FlagKind};
 
 use crate::args::{Command, Flag, GLOBAL_FLAGS, Group, command_tree};
-use crate::commands::{COMMANDS, create};
+use crate::commands::{COMMANDS, FAMILIES, create};
 use crate::error::CliError;
 use crate::invocation;
 
@@ -35,7 +35,7 @@ pub fn write_all(folder: &Path, pages: Vec<Page>) -> Result<(), CliError> {
 /// # Errors
 /// Where a page can't be made.
 pub fn man_pages() -> Result<Vec<Page>, CliError> {
-    let tree = command_tree(COMMANDS, &all_driver_flags());
+    let tree = command_tree(COMMANDS, FAMILIES, &all_driver_flags());
     let page = |name: String, command: clap::Command| -> Result<Page, CliError> {
         let mut text = Vec::new();
         clap_mangen::Man::new(command.name(name.clone()))
@@ -45,7 +45,11 @@ pub fn man_pages() -> Result<Vec<Page>, CliError> {
     };
     let mut pages = vec![page("docker-machine".to_owned(), tree.clone())?];
     for command in tree.get_subcommands().filter(|command| !command.is_hide_set()) {
-        pages.push(page(format!("docker-machine-{}", command.get_name()), command.clone())?);
+        let name = format!("docker-machine-{}", command.get_name());
+        for member in command.get_subcommands() {
+            pages.push(page(format!("{name}-{}", member.get_name()), member.clone())?);
+        }
+        pages.push(page(name, command.clone())?);
     }
     Ok(pages)
 }
@@ -61,7 +65,7 @@ pub fn reference_pages() -> Vec<Page> {
     let drivers = invocation::drivers();
     let mut pages = vec![("README.md".to_owned(), index(&*drivers))];
     for command in visible() {
-        pages.push((format!("{}.md", command.name), command_page(command)));
+        pages.push((page_of(command), command_page(command)));
     }
     for name in drivers.names() {
         if let Ok(driver) = drivers.driver(&name) {
@@ -85,11 +89,16 @@ fn visible() -> impl Iterator<Item = &'static Command> {
     COMMANDS.iter().copied().filter(|command| command.group != Group::Hidden)
 }
 
+/// The file of a command's page, e.g. `snapshot-ls.md`.
+fn page_of(command: &Command) -> String {
+    format!("{}.md", command.name.replace(' ', "-"))
+}
+
 fn index(drivers: &dyn DriverSource) -> String {
     let mut text =
         String::from("# Reference\n\n`docker-machine [OPTIONS] COMMAND [arg...]`\n\n## Commands\n\n");
     for command in visible() {
-        let _ = writeln!(text, "- [`{0}`]({0}.md): {1}", command.name, command.about);
+        let _ = writeln!(text, "- [`{}`]({}): {}", command.name, page_of(command), command.about);
     }
     text.push_str("\n## Drivers\n\n");
     for name in drivers.names() {

@@ -35,6 +35,14 @@ impl Program {
         Self { name: vec![name], words }
     }
 
+    /// A text that names command lines of ours, as this user types them.
+    pub fn in_its_words(&self, text: &str) -> String {
+        if self.name.len() == 1 {
+            return text.to_owned();
+        }
+        text.replace("docker-machine ", &format!("{} ", self.called()))
+    }
+
     /// How the user would call this program again.
     pub fn called(&self) -> String {
         self.name.join(" ")

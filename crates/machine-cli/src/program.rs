@@ -3,24 +3,29 @@
 use std::ffi::OsString;
 
 use crate::args::argv::{self, ArgvError, Front, Given};
-use crate::args::{Args, Arguments, Command, Flag, GLOBAL_FLAGS, Globals, closest, help_of, single};
-use crate::commands::{self, COMMANDS};
+use crate::args::{Args, Arguments, Command, Family, Flag, GLOBAL_FLAGS, Globals, closest, help_of, single};
+use crate::commands::{self, COMMANDS, FAMILIES};
 use crate::error::{BROKEN_PIPE, CliError};
 use crate::invocation::{Invocation, Program};
 use crate::{debug, output, plugin, version};
 
 /// Runs a command line and returns the exit code. All that the user reads is said when it returns.
 pub fn run(argv: Vec<OsString>) -> u8 {
-    match words(argv).and_then(|argv| start(&argv)) {
+    let argv = match words(argv) {
+        Ok(argv) => argv,
+        Err(error) => return say(&error, &Program::of(&[])),
+    };
+    let program = Program::of(&argv);
+    match start(&argv, &program) {
         Ok(()) => 0,
-        Err(error) => say(&error),
+        Err(error) => say(&error, &program),
     }
 }
 
 /// Prints a failure: its usage text on stdout, message and hint on stderr.
-fn say(error: &CliError) -> u8 {
+fn say(error: &CliError, program: &Program) -> u8 {
     if let Some(usage) = error.usage_text()
-        && let Err(CliError::BrokenPipe) = output::print(usage)
+        && let Err(CliError::BrokenPipe) = output::print(&program.in_its_words(usage))
     {
         return BROKEN_PIPE;
     }
@@ -28,7 +33,7 @@ fn say(error: &CliError) -> u8 {
         output::note(error.message());
     }
     if let Some(hint) = error.hint() {
-        output::note(&format!("Hint: {hint}"));
+        output::note(&format!("Hint: {}", program.in_its_words(hint)));
     }
     error.code()
 }
@@ -41,39 +46,67 @@ fn words(argv: Vec<OsString>) -> Result<Vec<String>, CliError> {
     argv.into_iter().map(text).collect()
 }
 
-fn start(argv: &[String]) -> Result<(), CliError> {
-    let program = Program::of(argv);
+fn start(argv: &[String], program: &Program) -> Result<(), CliError> {
     let args = plugin::own_arguments(argv.get(1..).unwrap_or_default());
-    let front =
-        argv::front(&args, GLOBAL_FLAGS).map_err(|error| usage_error(&error, commands::help::overview()))?;
+    let front = read_front(&args)?;
     if front.version {
         return output::print_line(&version::line());
     }
     let Some(name) = front.command.as_deref() else {
-        return output::print(&commands::help::overview());
+        return output::print(&program.in_its_words(&commands::help::overview()));
     };
     if front.help {
-        return commands::help::print(name);
+        let second = front.rest.first().filter(|word| !word.starts_with('-'));
+        return commands::help::print(name, second.map(String::as_str), program);
+    }
+    if let Some(family) = family(name) {
+        return start_member(family, front, program);
     }
     let Some(command) = find(name) else { return Err(no_such_command(name)) };
     run_command(command, &front, program)
 }
 
-/// The command of this name.
+fn read_front(args: &[String]) -> Result<Front, CliError> {
+    argv::front(args, GLOBAL_FLAGS).map_err(|error| usage_error(&error, commands::help::overview()))
+}
+
+/// A command of two words: the second is looked for behind the first as that was behind the program's name.
+fn start_member(family: &Family, mut front: Front, program: &Program) -> Result<(), CliError> {
+    let back = argv::front(&front.rest, GLOBAL_FLAGS)
+        .map_err(|error| usage_error(&error, commands::help::of_family(family)))?;
+    let Some(member) = back.command.as_deref().filter(|_| !back.help) else {
+        return commands::help::print(family.name, back.command.as_deref(), program);
+    };
+    let name = format!("{} {member}", family.name);
+    let Some(command) = find(&name) else { return Err(no_such_command(&name)) };
+    front.given.extend(back.given);
+    front.rest = back.rest;
+    run_command(command, &front, program)
+}
+
+/// The command of this name; both words of it where it has two.
 pub fn find(name: &str) -> Option<&'static Command> {
     COMMANDS.iter().copied().find(|command| command.name == name)
 }
 
-/// There is no command of this name.
-pub fn no_such_command(name: &str) -> CliError {
-    let names = COMMANDS.iter().map(|command| command.name);
-    CliError::new(format!(
-        "docker-machine: '{name}' is not a docker-machine command. See 'docker-machine --help'."
-    ))
-    .with_hint_if(closest(name, names).map(|near| format!("did you mean '{near}'?")))
+/// The family of commands of this name.
+pub fn family(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.name == name)
 }
 
-fn run_command(command: &'static Command, front: &Front, program: Program) -> Result<(), CliError> {
+/// There is no command of this name.
+pub fn no_such_command(name: &str) -> CliError {
+    let group = name.split_once(' ').map(|(group, _)| group);
+    let mut names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    names.extend(FAMILIES.iter().map(|family| family.name));
+    names.retain(|known| known.split_once(' ').map(|(group, _)| group) == group);
+    let see = group
+        .map_or_else(|| "docker-machine --help".to_owned(), |group| format!("docker-machine {group} --help"));
+    CliError::new(format!("docker-machine: '{name}' is not a docker-machine command. See '{see}'."))
+        .with_hint_if(closest(name, names).map(|near| format!("did you mean '{near}'?")))
+}
+
+fn run_command(command: &'static Command, front: &Front, program: &Program) -> Result<(), CliError> {
     // A driver's flags are known only when the driver is; its error comes before any other, as in the reference.
     let driver_flags =
         if command.name == "create" { commands::create::driver_flags(&front.rest)? } else { Vec::new() };
@@ -83,7 +116,7 @@ fn run_command(command: &'static Command, front: &Front, program: Program) -> Re
     let back =
         argv::back(&front.rest, &own, GLOBAL_FLAGS, raw).map_err(|error| usage_error(&error, help()))?;
     if back.help {
-        return output::print(&help());
+        return output::print(&program.in_its_words(&help()));
     }
     let globals: Vec<Given> = front.given.iter().chain(&back.globals).cloned().collect();
     let globals = Globals::read(&globals)?;
@@ -99,6 +132,7 @@ fn run_command(command: &'static Command, front: &Front, program: Program) -> Re
         command = command.name,
         "docker-machine"
     );
+    let program = program.clone();
     (command.run)(&Invocation { command: command.name, args, globals, program, driver_flags })
 }
 

@@ -4,7 +4,7 @@ use clap::builder::StyledStr;
 use clap::{Arg, ArgAction};
 use machine_core::FlagKind;
 
-use super::declare::{Arguments, Command, Flag, Group};
+use super::declare::{Arguments, Command, Family, Flag, Group};
 use super::globals::GLOBAL_FLAGS;
 
 /// The id of the words that are not flags.
@@ -14,8 +14,7 @@ const COMMAND_HELP: &str = "Usage: {usage}\n\n{about-with-newline}\n{before-help
 
 /// One command, with further flags (a driver's).
 pub fn single(command: &Command, more: &[Flag]) -> clap::Command {
-    let words = Arg::new(WORDS).num_args(0..).action(ArgAction::Append).hide(true).allow_hyphen_values(true);
-    let clap = clap::Command::new(command.name);
+    let clap = clap::Command::new(command.last_word());
     let clap = if command.description.is_empty() { clap } else { clap.before_help(command.description) };
     clap.about(command.about)
         .override_usage(command.usage())
@@ -29,14 +28,43 @@ pub fn single(command: &Command, more: &[Flag]) -> clap::Command {
         .hide(command.group == Group::Hidden)
         .args(command.flags.iter().chain(more).map(argument))
         .arg(help_argument())
-        .arg(words)
+        .args(words(command.arguments))
+}
+
+/// What stands behind the flags, hidden: the usage line shows it.
+fn words(arguments: Arguments) -> Vec<Arg> {
+    let hidden = |arg: Arg| arg.hide(true).allow_hyphen_values(true);
+    let Arguments::Each(words) = arguments else {
+        return vec![hidden(Arg::new(WORDS).num_args(0..).action(ArgAction::Append))];
+    };
+    let declared = words.iter().enumerate().map(|(at, word)| {
+        let arg = Arg::new(format!("{WORDS}{at}"));
+        hidden(if word.repeats() { arg.num_args(0..).action(ArgAction::Append) } else { arg })
+    });
+    declared.collect()
 }
 
 /// The program with all its commands; `create` gets further flags.
-pub fn command_tree(commands: &[&'static Command], create_flags: &[Flag]) -> clap::Command {
-    let subcommands = commands
-        .iter()
-        .map(|command| single(command, if command.name == "create" { create_flags } else { &[] }));
+pub fn command_tree(
+    commands: &[&'static Command],
+    families: &'static [Family],
+    create_flags: &[Flag],
+) -> clap::Command {
+    let one = |command: &&'static Command| {
+        single(command, if command.name == "create" { create_flags } else { &[] })
+    };
+    let alone = commands.iter().filter(|command| command.family().is_none()).map(one);
+    let has_members = |family: &&Family| commands.iter().any(|command| command.family() == Some(family.name));
+    let families = families.iter().filter(has_members).map(|family| {
+        let members = commands.iter().filter(|command| command.family() == Some(family.name)).map(one);
+        clap::Command::new(family.name)
+            .about(family.about)
+            .disable_help_flag(true)
+            .disable_version_flag(true)
+            .disable_help_subcommand(true)
+            .arg(help_argument())
+            .subcommands(members)
+    });
     clap::Command::new("docker-machine")
         .about("Create and manage machines running Docker.")
         .version(crate::version::VERSION)
@@ -53,7 +81,8 @@ pub fn command_tree(commands: &[&'static Command], create_flags: &[Flag]) -> cla
                 .action(ArgAction::SetTrue)
                 .help("Print the version"),
         )
-        .subcommands(subcommands)
+        .subcommands(alone)
+        .subcommands(families)
 }
 
 /// The help text of a command.

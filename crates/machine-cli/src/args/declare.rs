@@ -104,6 +104,53 @@ pub enum Arguments {
     Path,
     /// One of these words.
     Words(&'static [&'static str]),
+    /// Each in its place.
+    Each(&'static [Word]),
+}
+
+/// What stands at one place behind a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// As the usage line shows it, e.g. `NAME`, `[NAME]` or `NAME...`. With dots it is the last, and there may be several.
+    pub shown: &'static str,
+    /// What it is; completion goes by this.
+    pub is: WordKind,
+}
+
+/// What a word names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordKind {
+    /// A machine.
+    Machine,
+    /// A snapshot of the machine that is named before it.
+    Snapshot,
+    /// An image that is kept here.
+    Image,
+    /// A file or folder.
+    Path,
+    /// Something new, e.g. the name of a machine to be.
+    New,
+}
+
+impl Word {
+    /// Declares one.
+    pub const fn new(shown: &'static str, is: WordKind) -> Self {
+        Self { shown, is }
+    }
+
+    /// Whether there may be several.
+    pub fn repeats(&self) -> bool {
+        self.shown.trim_end_matches(']').ends_with("...")
+    }
+}
+
+/// Commands that belong together under one word, e.g. `snapshot`.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// The word.
+    pub name: &'static str,
+    /// One line.
+    pub about: &'static str,
 }
 
 /// Under which heading the list of commands shows a command.
@@ -124,7 +171,7 @@ pub enum Group {
 /// A command.
 #[derive(Clone, Copy)]
 pub struct Command {
-    /// Its name.
+    /// Its name; two words where it is one of a family, e.g. `snapshot ls` (see `commands::FAMILIES`).
     pub name: &'static str,
     /// One line, the reference program's where it has the command.
     pub about: &'static str,
@@ -143,18 +190,29 @@ pub struct Command {
 }
 
 impl Command {
+    /// The last word of its name.
+    pub fn last_word(&self) -> &'static str {
+        self.name.rsplit(' ').next().unwrap_or(self.name)
+    }
+
+    /// The family that it is one of.
+    pub fn family(&self) -> Option<&'static str> {
+        self.name.split_once(' ').map(|(family, _)| family)
+    }
+
     /// The usage line without the word `Usage: `.
     pub fn usage(&self) -> String {
         let arguments = match self.arguments {
-            Arguments::None => "",
-            Arguments::NewMachine => " NAME",
-            Arguments::Machine => " [NAME]",
-            Arguments::Machines => " [NAME...]",
-            Arguments::MachineThenRaw => " [NAME] [ssh options] [COMMAND [ARG...]]",
-            Arguments::Locations => " [[user@]machine:]PATH [[user@]machine:]PATH",
-            Arguments::Command => " [COMMAND]",
-            Arguments::Path => " DIR",
-            Arguments::Words(_) => " SHELL",
+            Arguments::None => String::new(),
+            Arguments::NewMachine => " NAME".to_owned(),
+            Arguments::Machine => " [NAME]".to_owned(),
+            Arguments::Machines => " [NAME...]".to_owned(),
+            Arguments::MachineThenRaw => " [NAME] [ssh options] [COMMAND [ARG...]]".to_owned(),
+            Arguments::Locations => " [[user@]machine:]PATH [[user@]machine:]PATH".to_owned(),
+            Arguments::Command => " [COMMAND]".to_owned(),
+            Arguments::Path => " DIR".to_owned(),
+            Arguments::Words(_) => " SHELL".to_owned(),
+            Arguments::Each(words) => words.iter().map(|word| format!(" {}", word.shown)).collect(),
         };
         let options = if self.flags.is_empty() { "" } else { " [OPTIONS]" };
         format!("docker-machine {}{options}{arguments}", self.name)

@@ -9,7 +9,7 @@ mod suggest;
 mod values;
 
 pub use clap_tree::{command_tree, help_of, help_text, single};
-pub use declare::{Arguments, Command, Flag, Group};
+pub use declare::{Arguments, Command, Family, Flag, Group, Word, WordKind};
 pub use globals::{GLOBAL_FLAGS, Globals, default_store_path};
 pub use suggest::closest;
 pub use values::Args;

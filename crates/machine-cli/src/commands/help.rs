@@ -1,9 +1,9 @@
 //! `help`: what there is, and how it is used.
 
-use crate::args::{Arguments, Command, GLOBAL_FLAGS, Group, help_of, help_text, single};
-use crate::commands::COMMANDS;
+use crate::args::{Arguments, Command, Family, GLOBAL_FLAGS, Group, help_of, help_text, single};
+use crate::commands::{COMMANDS, create};
 use crate::error::CliError;
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, Program};
 use crate::{output, program, version};
 
 /// The declaration.
@@ -19,19 +19,47 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
-    match invocation.args.words().first() {
-        None => output::print(&overview()),
-        Some(name) => print(name),
+    match invocation.args.words() {
+        [] => output::print(&invocation.program.in_its_words(&overview())),
+        [name, more @ ..] => print(name, more.first().map(String::as_str), &invocation.program),
     }
 }
 
-/// Prints the help of a command.
+/// Prints the help of a command, or of a family of commands.
 ///
 /// # Errors
 /// There is no such command.
-pub fn print(name: &str) -> Result<(), CliError> {
+pub fn print(name: &str, second: Option<&str>, program: &Program) -> Result<(), CliError> {
+    let text = match (program::family(name), second) {
+        (Some(family), None) => of_family(family),
+        (Some(_), Some(second)) => of_command(&format!("{name} {second}"))?,
+        (None, _) => of_command(name)?,
+    };
+    output::print(&program.in_its_words(&text))
+}
+
+fn of_command(name: &str) -> Result<String, CliError> {
     let Some(command) = program::find(name) else { return Err(program::no_such_command(name)) };
-    output::print(&help_of(single(command, &[])))
+    let more = if name == "create" { create::driver_flags(&["--help".to_owned()])? } else { Vec::new() };
+    Ok(help_of(single(command, &more)))
+}
+
+/// The commands of a family.
+pub fn of_family(family: &Family) -> String {
+    let mut text =
+        format!("Usage: docker-machine {} COMMAND [arg...]\n\n{}\n\nCommands:\n", family.name, family.about);
+    for command in COMMANDS.iter().filter(|command| command.family() == Some(family.name)) {
+        text.push_str(&row(command));
+    }
+    text.push_str(&format!(
+        "\nRun 'docker-machine {} COMMAND --help' for more information on a command.\n",
+        family.name
+    ));
+    text
+}
+
+fn row(command: &Command) -> String {
+    format!("  {:18}{}\n", command.name, command.about)
 }
 
 /// All commands in their groups, and the global flags.
@@ -49,7 +77,7 @@ pub fn overview() -> String {
     ] {
         text.push_str(&format!("\n{title}:\n"));
         for command in COMMANDS.iter().filter(|command| command.group == group) {
-            text.push_str(&format!("  {:18}{}\n", command.name, command.about));
+            text.push_str(&row(command));
         }
     }
     text.push_str("\nOptions:\n");

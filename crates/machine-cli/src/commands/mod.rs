@@ -27,7 +27,13 @@ mod upgrade;
 mod url;
 mod version;
 
-use crate::args::{Command, Flag};
+use crate::args::{Command, Family, Flag};
+
+/// The first words of commands of two words. A family has its commands in one file or folder: of `snapshot`, `snapshot ls`.
+pub const FAMILIES: &[Family] = &[
+    Family { name: "image", about: "Get, build and remove images of virtual machines" },
+    Family { name: "snapshot", about: "Keep machines as they are, and go back to that" },
+];
 
 /// All commands, in the order in which help shows them.
 pub const COMMANDS: &[&Command] = &[
