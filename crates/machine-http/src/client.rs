@@ -1,0 +1,135 @@
+//! Requests.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{StatusCode, redirect};
+
+use crate::{HttpError, Response, Url, response, tls};
+
+/// The variable of the environment that names a file with further root certificates, PEM.
+pub const EXTRA_CA: &str = "MACHINE_EXTRA_CA_CERTS";
+
+/// How many times a server may send us on.
+const REDIRECTS: usize = 10;
+
+/// How requests are made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a connection may take to come about.
+    pub connect: Duration,
+    /// How long a server may say nothing while an answer is awaited or comes.
+    pub silence: Duration,
+    /// A file with certificates in PEM that are trusted besides the system's.
+    pub extra_ca: Option<PathBuf>,
+    /// Whether `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count.
+    pub proxies: bool,
+}
+
+impl Default for Settings {
+    /// 30 s for a connection, 60 s of silence, proxies and [`EXTRA_CA`] as the environment says.
+    fn default() -> Self {
+        let extra_ca = std::env::var_os(EXTRA_CA).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Self { connect: Duration::from_secs(30), silence: Duration::from_secs(60), extra_ca, proxies: true }
+    }
+}
+
+/// Makes requests, and keeps connections for the next ones. Copies share them.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: reqwest::Client,
+    silence: Duration,
+}
+
+/// Where a transfer that broke off is to go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Resume<'a> {
+    /// How many bytes are there already.
+    pub offset: u64,
+    /// [`Response::validator`] of the answer that they came with. Without it a server might send the rest of something else.
+    pub validator: &'a str,
+}
+
+impl Client {
+    /// A client.
+    ///
+    /// # Errors
+    /// [`HttpError::ExtraCa`], [`HttpError::Setup`].
+    pub fn new(settings: &Settings) -> Result<Self, HttpError> {
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::config(settings.extra_ca.as_deref())?)
+            .user_agent(concat!("docker-machine/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::custom(follow))
+            .referer(false)
+            .connect_timeout(settings.connect)
+            .read_timeout(settings.silence);
+        if !settings.proxies {
+            builder = builder.no_proxy();
+        }
+        let inner = builder.build().map_err(|error| HttpError::Setup { why: error.to_string() })?;
+        Ok(Self { inner, silence: settings.silence })
+    }
+
+    /// Asks for what is at an address.
+    ///
+    /// # Errors
+    /// All of [`HttpError`]; an answer that is no success is one too.
+    pub async fn get(&self, url: &Url) -> Result<Response, HttpError> {
+        self.send(url, HeaderMap::new(), None).await
+    }
+
+    /// Asks for the rest of what is at an address. Where it is no longer what it was, or the server can't send parts, the answer
+    /// begins at the beginning: see [`Response::offset`].
+    ///
+    /// # Errors
+    /// As [`Self::get`], and [`HttpError::NothingThere`].
+    pub async fn get_rest(&self, url: &Url, resume: Resume<'_>) -> Result<Response, HttpError> {
+        let mut headers = HeaderMap::new();
+        // A validator that can't stand in a header is none: everything is asked for.
+        if let Ok(validator) = HeaderValue::from_str(resume.validator)
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", resume.offset))
+        {
+            headers.insert(RANGE, range);
+            headers.insert(IF_RANGE, validator);
+        }
+        self.send(url, headers, Some(resume.offset)).await
+    }
+
+    async fn send(&self, url: &Url, headers: HeaderMap, from: Option<u64>) -> Result<Response, HttpError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(HttpError::Scheme { url: crate::shown(url) });
+        }
+        let request = self.inner.get(url.clone()).headers(headers);
+        let answer = request.send().await.map_err(|error| HttpError::of(error, url, self.silence))?;
+        let status = answer.status();
+        match (status, from) {
+            (StatusCode::OK, _) => Response::whole(answer, url, self.silence),
+            (StatusCode::PARTIAL_CONTENT, Some(from)) => Response::rest(answer, url, self.silence, from),
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(offset)) => {
+                let total = response::content_range(&answer).and_then(|range| range.total);
+                Err(HttpError::NothingThere { url: crate::shown(url), offset, total })
+            }
+            _ => Err(HttpError::Status {
+                url: crate::shown(url),
+                status: status.as_u16(),
+                reason: status.canonical_reason().unwrap_or_default(),
+            }),
+        }
+    }
+}
+
+/// Whether to go where a server sends us: not for ever, and not from where nobody can listen to where everybody can.
+fn follow(attempt: Attempt<'_>) -> redirect::Action {
+    let secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    if attempt.previous().len() > REDIRECTS {
+        return attempt.error(format!("it redirects more than {REDIRECTS} times"));
+    }
+    if secure && attempt.url().scheme() != "https" {
+        let to = crate::shown(attempt.url());
+        return attempt
+            .error(format!("it redirects from HTTPS to {to}, which anybody on the way can change"));
+    }
+    attempt.follow()
+}
