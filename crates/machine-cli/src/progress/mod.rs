@@ -1,13 +1,16 @@
 //! Progress for people and for programs: a pipe gets the reference program's lines, a terminal a live view of phases
 //! with their times.
 
+mod transfer;
+
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use machine_core::{Event, Reporter, StepStatus};
 
+use self::transfer::{Transfer, Word};
 use crate::{debug, output};
 
 /// Where plain lines go.
@@ -32,10 +35,15 @@ pub enum View {
 
 /// A reporter for work on one machine: live on a terminal, lines elsewhere.
 pub fn reporter(machine: &str, to: To, view: View) -> Box<dyn Reporter> {
-    if view != View::Lines && output::fancy_stdout() {
+    // It is drawn on stderr and takes the place of lines on stdout.
+    if view != View::Lines && output::fancy_stdout() && output::fancy_stderr() {
         return Box::new(Live::new(machine, view));
     }
-    Box::new(Lines { machine: machine.to_owned(), to, wait: Mutex::default() })
+    Box::new(Lines { machine: machine.to_owned(), to, wait: Mutex::default(), transfer: Mutex::default() })
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The reference program's lines, and a word now and then on a wait that takes long.
@@ -43,6 +51,7 @@ struct Lines {
     machine: String,
     to: To,
     wait: Mutex<Wait>,
+    transfer: Mutex<Transfer>,
 }
 
 /// After how long a wait is spoken of in lines, in milliseconds.
@@ -74,9 +83,17 @@ impl Wait {
 impl Reporter for Lines {
     fn report(&self, event: Event) {
         if let Event::Waiting { what, for_ms, limit_ms, last } = &event
-            && self.wait.lock().unwrap_or_else(PoisonError::into_inner).is_due(what, *for_ms)
+            && locked(&self.wait).is_due(what, *for_ms)
         {
             output::note(&wait_text(&self.machine, what, *for_ms, *limit_ms, last));
+        }
+        if let Event::Transfer { what, done, total } = &event {
+            let (now, mut transfer) = (Instant::now(), locked(&self.transfer));
+            match transfer.report(what, *done, *total, now) {
+                Word::Due => output::note(&of_machine(&self.machine, &transfer.line(now))),
+                Word::End => output::note(&of_machine(&self.machine, &transfer.end(now))),
+                Word::None => {}
+            }
         }
         match said(&self.machine, event) {
             Some(Said::Line(line)) => match self.to {
@@ -103,7 +120,7 @@ fn said(machine: &str, event: Event) -> Option<Said> {
             return Some(Said::Line(line));
         }
         Event::DriverLine(line) => {
-            let line = format!("({machine}) {line}");
+            let line = of_machine(machine, &line);
             debug::keep(&line);
             return Some(Said::Line(line));
         }
@@ -119,12 +136,18 @@ fn said(machine: &str, event: Event) -> Option<Said> {
         }
         _ => return None,
     };
-    debug::note(&format!("({machine}) {text}"));
+    debug::note(&of_machine(machine, &text));
     None
 }
 
+/// The machine's name before a line; for work on none, the line alone.
+fn of_machine(machine: &str, line: &str) -> String {
+    if machine.is_empty() { line.to_owned() } else { format!("({machine}) {line}") }
+}
+
 fn wait_text(machine: &str, what: &str, for_ms: u64, limit_ms: u64, last: &str) -> String {
-    format!("({machine}) waiting for {what}: {} of {} s; {last}", for_ms / 1000, limit_ms / 1000)
+    let last = if last.is_empty() { String::new() } else { format!("; {last}") };
+    of_machine(machine, &format!("waiting for {what}: {} of {} s{last}", for_ms / 1000, limit_ms / 1000))
 }
 
 fn step_text(status: &StepStatus) -> String {
@@ -147,16 +170,17 @@ struct Live {
     machine: String,
     bar: ProgressBar,
     view: View,
+    transfer: Mutex<Transfer>,
 }
 
 impl Live {
     fn new(machine: &str, view: View) -> Self {
         let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:14} {msg} ({elapsed})") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:14} {wide_msg} ({elapsed})") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
-        Self { machine: machine.to_owned(), bar, view }
+        Self { machine: machine.to_owned(), bar, view, transfer: Mutex::default() }
     }
 
     fn now(&self, text: String) {
@@ -176,7 +200,18 @@ impl Reporter for Live {
                 self.bar.println(format!("✓ {phase:14} {:.1} s", seconds(*ms)))
             }
             Event::Step { name, status: StepStatus::Started } => self.now(name.clone()),
+            Event::Waiting { what, last, .. } if last.is_empty() => self.now(format!("waiting for {what}")),
             Event::Waiting { what, last, .. } => self.now(format!("waiting for {what}; {last}")),
+            Event::Transfer { what, done, total } => {
+                let (now, mut transfer) = (Instant::now(), locked(&self.transfer));
+                match transfer.report(what, *done, *total, now) {
+                    Word::End => {
+                        self.now(String::new());
+                        self.bar.println(transfer.end(now));
+                    }
+                    Word::Due | Word::None => self.now(transfer.drawn(now)),
+                }
+            }
             _ => {}
         }
         match said(&self.machine, event) {
