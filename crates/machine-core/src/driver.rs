@@ -180,6 +180,9 @@ pub struct Prospect {
     pub private: bool,
     /// Folders of this computer that the host is to mount.
     pub mounts: Vec<Mount>,
+    /// The wish where the look made it more definite, e.g. by the address that the host will have. It takes the wish's
+    /// place: it is recorded before `create`, and [`Driver::known`] is asked again.
+    pub wish: Option<DriverState>,
 }
 
 /// What an image has in it.
