@@ -24,15 +24,26 @@ pub struct Settings {
     pub silence: Duration,
     /// A file with certificates in PEM that are trusted besides the system's.
     pub extra_ca: Option<PathBuf>,
+    /// How often a request that failed for a reason that may pass is made at most. It is for the caller to make it again.
+    pub tries: u32,
+    /// The pause before the second try; it doubles with each further one.
+    pub pause: Duration,
     /// Whether `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count.
     pub proxies: bool,
 }
 
 impl Default for Settings {
-    /// 30 s for a connection, 60 s of silence, proxies and [`EXTRA_CA`] as the environment says.
+    /// 30 s for a connection, 60 s of silence, 5 tries with pauses from 0.5 s on, proxies and [`EXTRA_CA`] as the environment says.
     fn default() -> Self {
         let extra_ca = std::env::var_os(EXTRA_CA).filter(|path| !path.is_empty()).map(PathBuf::from);
-        Self { connect: Duration::from_secs(30), silence: Duration::from_secs(60), extra_ca, proxies: true }
+        Self {
+            connect: Duration::from_secs(30),
+            silence: Duration::from_secs(60),
+            extra_ca,
+            tries: 5,
+            pause: Duration::from_millis(500),
+            proxies: true,
+        }
     }
 }
 
@@ -41,6 +52,8 @@ impl Default for Settings {
 pub struct Client {
     inner: reqwest::Client,
     silence: Duration,
+    tries: u32,
+    pause: Duration,
 }
 
 /// Where a transfer that broke off is to go on.
@@ -48,8 +61,9 @@ pub struct Client {
 pub struct Resume<'a> {
     /// How many bytes are there already.
     pub offset: u64,
-    /// [`Response::validator`] of the answer that they came with. Without it a server might send the rest of something else.
-    pub validator: &'a str,
+    /// [`Response::validator`] of the answer that they came with. Without it a server may send the rest of something else: only for those
+    /// who compare a checksum in the end.
+    pub validator: Option<&'a str>,
 }
 
 impl Client {
@@ -69,7 +83,14 @@ impl Client {
             builder = builder.no_proxy();
         }
         let inner = builder.build().map_err(|error| HttpError::Setup { why: error.to_string() })?;
-        Ok(Self { inner, silence: settings.silence })
+        Ok(Self { inner, silence: settings.silence, tries: settings.tries, pause: settings.pause })
+    }
+
+    /// How long to wait before the same request is made again, after so many failures in a row; `None` where it was tried often enough.
+    #[must_use]
+    pub fn pause_after(&self, failures: u32) -> Option<Duration> {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+        (failures < self.tries).then(|| self.pause.saturating_mul(doubled))
     }
 
     /// Asks for what is at an address.
@@ -87,12 +108,13 @@ impl Client {
     /// As [`Self::get`], and [`HttpError::NothingThere`].
     pub async fn get_rest(&self, url: &Url, resume: Resume<'_>) -> Result<Response, HttpError> {
         let mut headers = HeaderMap::new();
-        // A validator that can't stand in a header is none: everything is asked for.
-        if let Ok(validator) = HeaderValue::from_str(resume.validator)
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", resume.offset))
+        let validator = resume.validator.map(HeaderValue::from_str);
+        // A validator that can't stand in a header would never fit: everything is asked for.
+        if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", resume.offset))
+            && let Ok(validator) = validator.transpose()
         {
             headers.insert(RANGE, range);
-            headers.insert(IF_RANGE, validator);
+            headers.extend(validator.map(|validator| (IF_RANGE, validator)));
         }
         self.send(url, headers, Some(resume.offset)).await
     }

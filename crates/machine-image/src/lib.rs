@@ -14,6 +14,8 @@ mod arch;
 pub mod bake;
 mod cache;
 pub mod catalogue;
+pub mod checksum;
+mod content;
 pub mod disk;
 mod error;
 pub mod seed;

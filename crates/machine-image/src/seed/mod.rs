@@ -1,5 +1,7 @@
 //! What cloud-init reads at the first boot: the NoCloud data source, as a CD image.
 
+mod iso;
+
 use machine_core::Secret;
 
 /// What a new machine is told.
@@ -15,8 +17,27 @@ pub struct NoCloud<'a> {
     pub network_config: Option<&'a str>,
 }
 
-/// The CD image: ISO 9660 with Joliet names, labelled `cidata`, with `user-data`, `meta-data` and maybe `network-config`. The same input gives the same bytes.
+/// The label by which cloud-init finds the image.
+const LABEL: &str = "cidata";
+
+/// The CD image: ISO 9660 with Joliet names, labelled `cidata`, with `user-data`, `meta-data` and maybe `network-config`.
+/// The same input gives the same bytes.
 #[must_use]
-pub fn iso(_seed: &NoCloud<'_>) -> Vec<u8> {
-    todo!()
+pub fn iso(seed: &NoCloud<'_>) -> Vec<u8> {
+    // A JSON string is a YAML string too, whatever is in it.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let meta =
+        format!("instance-id: {}\nlocal-hostname: {}\n", quoted(seed.instance_id), quoted(seed.hostname));
+    let mut files = vec![
+        iso::File { name: "meta-data", short: "METADATA.;1", content: meta.as_bytes() },
+        iso::File { name: "user-data", short: "USERDATA.;1", content: seed.user_data.expose().as_bytes() },
+    ];
+    if let Some(config) = seed.network_config {
+        // By name, as the standard wants it.
+        files.insert(
+            1,
+            iso::File { name: "network-config", short: "NETWORKC.;1", content: config.as_bytes() },
+        );
+    }
+    iso::image(LABEL, &files)
 }
