@@ -9,6 +9,7 @@
 pub mod base;
 pub mod generic;
 pub mod none;
+pub mod libvirt;
 mod power;
 pub mod registry;
 
