@@ -7,9 +7,10 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod default;
 pub mod generic;
-pub mod none;
 pub mod libvirt;
+pub mod none;
 mod power;
 pub mod registry;
 
