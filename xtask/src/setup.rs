@@ -1,6 +1,10 @@
 //! `cargo xtask setup`: what the tests need and is not there yet.
 
-use std::{path::Path, time::Instant};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::{ArgMatches, Command};
 use machine_testkit::{
@@ -33,6 +37,11 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("dash", "dash"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("bsdtar", "libarchive-tools"),
+    ("isoinfo", "genisoimage"),
+    ("blkid", "util-linux"),
+    ("losetup", "mount"),
+    ("qemu-io", "qemu-utils"),
 ];
 
 /// Files that are no programs, and the Debian package of each.
@@ -56,7 +65,7 @@ pub fn run(_: &ArgMatches) -> Outcome {
 /// Other people's programs that drive ours, from the registries of Python and Node.js, under `target/peers`.
 pub fn peers() -> Outcome {
     if skip::find_program("python3").is_none() || skip::find_program("npm").is_none() {
-        println!("no python3 or no npm here: tests with other people's programs are skipped");
+        say!("no python3 or no npm here: tests with other people's programs are skipped");
         return Ok(());
     }
     let mut install = workspace::command("sh");
@@ -64,30 +73,105 @@ pub fn peers() -> Outcome {
     workspace::run(&mut install)
 }
 
+/// What virtual machines of this computer need, and the Debian package of each.
+pub fn virtual_machines() -> Vec<(&'static str, &'static str)> {
+    let system = match std::env::consts::ARCH {
+        "aarch64" => ("qemu-system-aarch64", "qemu-system-arm"),
+        _ => ("qemu-system-x86_64", "qemu-system-x86"),
+    };
+    vec![system, ("qemu-img", "qemu-utils")]
+}
+
+/// What `image build` needs, and the Debian package of each.
+pub fn image_building() -> Vec<(&'static str, &'static str)> {
+    vec![("mmdebstrap", "mmdebstrap"), ("qemu-img", "qemu-utils"), ("mke2fs", "e2fsprogs")]
+}
+
 /// Installs missing packages. On a system without apt it only names the programs.
 pub fn packages() -> Outcome {
     let programs = PROGRAMS.iter().chain(TEST_PROGRAMS);
-    let mut missing: Vec<&str> = programs
-        .filter(|(program, _)| skip::find_program(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
+    let mut missing = missing(programs);
     missing.extend(FILES.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package));
-    missing.sort_unstable();
-    missing.dedup();
     if missing.is_empty() && apt_knows_its_archives() {
         return Ok(());
     }
     if skip::find_program("apt-get").is_none() {
-        println!("no apt here; tests that need one of these are skipped: {}", missing.join(" "));
+        say!("no apt here; tests that need one of these are skipped: {}", missing.join(" "));
         return Ok(());
     }
-    println!("installing {}", missing.join(" "));
+    install(missing)
+}
+
+/// Installs the packages of those programs that are missing.
+///
+/// # Errors
+/// Where that fails, and where there is no apt: the error names the programs.
+pub fn programs(needed: &[(&str, &'static str)]) -> Outcome {
+    let packages = missing(needed);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if skip::find_program("apt-get").is_none() {
+        let names =
+            needed.iter().map(|(program, _)| *program).filter(|name| skip::find_program(name).is_none());
+        let names: Vec<&str> = names.collect();
+        return Err(
+            format!("these are missing, and there is no apt to install them: {}", names.join(", ")).into()
+        );
+    }
+    install(packages)
+}
+
+/// The packages of those programs that are missing.
+fn missing<'a>(programs: impl IntoIterator<Item = &'a (&'a str, &'static str)>) -> Vec<&'static str> {
+    let missing = programs.into_iter().filter(|(program, _)| skip::find_program(program).is_none());
+    missing.map(|(_, package)| *package).collect()
+}
+
+fn install(mut packages: Vec<&'static str>) -> Outcome {
+    packages.sort_unstable();
+    packages.dedup();
+    say!("installing {}", packages.join(" "));
     workspace::read(&mut apt_get(&["-qq", "update"])?)?;
-    if missing.is_empty() {
+    if packages.is_empty() {
         return Ok(());
     }
     let mut install = apt_get(&["-qq", "install", "--yes", "--no-install-recommends"])?;
-    workspace::read(install.args(missing)).map(drop)
+    workspace::read(install.args(packages)).map(drop)
+}
+
+/// A package of the mirror, unpacked into a folder below this one and not installed: needs no root, changes nothing else.
+///
+/// # Errors
+/// There is no apt, no such package, or no mirror.
+pub fn unpacked(package: &str, below: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let folder = below.join(package);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    for program in ["apt-get", "dpkg-deb"] {
+        if skip::find_program(program).is_none() {
+            return Err(format!("the package {package} can't be had: there is no {program}").into());
+        }
+    }
+    std::fs::create_dir_all(below)?;
+    let work = tempfile::tempdir_in(below)?;
+    let download = || -> Outcome {
+        let mut apt = workspace::command("apt-get");
+        workspace::read(apt.current_dir(work.path()).args(["-qq", "download", package])).map(drop)
+    };
+    if download().is_err() {
+        // Lists may be missing or old.
+        workspace::read(&mut apt_get(&["-qq", "update"])?)?;
+        download()?;
+    }
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|end| end == "deb");
+    let file = std::fs::read_dir(work.path())?.flatten().map(|entry| entry.path()).find(is_package);
+    let new = work.path().join("content");
+    let mut unpack = workspace::command("dpkg-deb");
+    workspace::read(unpack.arg("-x").arg(file.ok_or("apt-get said that it loaded the package")?).arg(&new))?;
+    std::fs::rename(new, &folder)?;
+    Ok(folder)
 }
 
 /// The lab finds its mirror by what `apt-get update` has fetched.
@@ -111,15 +195,11 @@ fn apt_get(words: &[&str]) -> Result<std::process::Command, &'static str> {
 /// The lab's root file system, where we may have a lab.
 pub fn base() -> Outcome {
     if !rustix::process::geteuid().is_root() {
-        println!("not root: no lab, its tests are skipped");
+        say!("not root: no lab, its tests are skipped");
         return Ok(());
     }
     let start = Instant::now();
     let lab = Lab::open()?;
-    println!(
-        "the lab's root file system is in {} ({:.0} s)",
-        lab.dir().display(),
-        start.elapsed().as_secs_f64()
-    );
+    say!("the lab's root file system is in {} ({:.0} s)", lab.dir().display(), start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -84,6 +84,7 @@ impl Cache {
         let right = |record: &Record| {
             record.arch == arch
                 && record.source.as_ref() == Some(&key)
+                && (source.catalogue.is_none() || record.catalogue == source.catalogue)
                 && wanted::fits(record, expected)
                 && since.is_none_or(|since| record.added_s >= since)
         };

@@ -86,6 +86,16 @@ pub fn set_aside(cache: &Path, folder: &Path) -> Result<PathBuf, ImageError> {
     Ok(aside)
 }
 
+/// Removes a folder with all that is in it. Another process may be doing the same.
+pub fn remove_tree(folder: &Path) -> Result<(), ImageError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ImageError::io("removed", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What crashes left. To be called with the lock held.
 pub fn left_over(cache: &Path) -> Result<Vec<PathBuf>, ImageError> {
     let mut found = Vec::new();

@@ -383,7 +383,7 @@ impl Cache {
             }
             files::set_aside(&self.folder, &folder)?
         };
-        fs::remove_dir_all(&aside).map_err(ImageError::io("removed", &aside))
+        files::remove_tree(&aside)
     }
 
     /// Removes the images that no machine uses, unfinished downloads that nobody works on, and what crashes left.
@@ -396,18 +396,17 @@ impl Cache {
             return Ok(pruned);
         }
         let lock = files::Locked::folder(&self.folder)?;
-        let mut aside = Vec::new();
+        let mut aside = files::left_over(&self.folder)?;
         for folder in self.folders()? {
             if usage_of(&folder)?.machines.is_empty() {
                 pruned.images.extend(folder.file_name().map(|id| id.to_string_lossy().into_owned()));
                 aside.push(files::set_aside(&self.folder, &folder)?);
             }
         }
-        aside.extend(files::left_over(&self.folder)?);
         drop(lock);
         for folder in aside {
             pruned.bytes += files::bytes_under(&folder);
-            fs::remove_dir_all(&folder).map_err(ImageError::io("removed", &folder))?;
+            files::remove_tree(&folder)?;
         }
         pruned.bytes += download::remove_unfinished(&self.folder)?;
         pruned.images.sort_unstable();

@@ -42,19 +42,12 @@ impl Cache {
             record.facts = record.facts.or(old.facts);
             record.boot = old.boot;
         }
-        if let Some(boot) = boot {
-            for (from, name) in [(&boot.kernel, "kernel"), (&boot.initrd, "initrd")] {
-                to_disk(from)?;
-                files::shift(from, &into.join(name))?;
-            }
-            let (kernel, initrd) = ("kernel".into(), "initrd".into());
-            record.boot = Some(Boot { kernel, initrd, cmdline: boot.cmdline });
+        let filled = fill(&into, record, file, boot);
+        if filled.is_err() && !there {
+            // The error that stood in the way counts.
+            let _ = fs::remove_dir_all(&into);
         }
-        let to = into.join(&record.file);
-        read_only(file)?;
-        files::shift(file, &to)?;
-        let record = record.stamped(&to);
-        record.write(&into)?;
+        let record = filled?;
         if !there {
             open_to_readers(&into)?;
             fs::rename(&into, &folder).map_err(ImageError::io("made", &folder))?;
@@ -62,6 +55,29 @@ impl Cache {
         files::sync(&self.folder).map_err(ImageError::io("written", &self.folder))?;
         Ok(record.image(&folder))
     }
+}
+
+/// Moves an image's files into its folder, the record last.
+fn fill(
+    folder: &Path,
+    mut record: Record,
+    file: &Path,
+    boot: Option<DirectBoot>,
+) -> Result<Record, ImageError> {
+    if let Some(boot) = boot {
+        for (from, name) in [(&boot.kernel, "kernel"), (&boot.initrd, "initrd")] {
+            to_disk(from)?;
+            files::shift(from, &folder.join(name))?;
+        }
+        let (kernel, initrd) = ("kernel".into(), "initrd".into());
+        record.boot = Some(Boot { kernel, initrd, cmdline: boot.cmdline });
+    }
+    let to = folder.join(&record.file);
+    files::shift(file, &to)?;
+    read_only(&to)?;
+    let record = record.stamped(&to);
+    record.write(folder)?;
+    Ok(record)
 }
 
 fn disk_file(new: &NewImage) -> PathBuf {

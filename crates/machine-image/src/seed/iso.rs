@@ -137,7 +137,8 @@ fn folder(names: Names, files: &[File<'_>], places: &[u32]) -> Vec<u8> {
     for (file, place) in files.iter().zip(places) {
         let name = match names {
             Names::Primary => names.bytes(file.short),
-            Names::Joliet => names.bytes(&format!("{};1", file.name)),
+            // Without `;1`, as the tools that make all other seeds write it; readers take both.
+            Names::Joliet => names.bytes(file.name),
         };
         folder.extend(record(&name, *place, file.content.len() as u32, false));
     }
