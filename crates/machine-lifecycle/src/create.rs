@@ -1,8 +1,8 @@
 //! Making a machine, and going on where that stopped.
 
 use machine_core::{
-    AuthOptions, CONFIG_VERSION, Checkpoint, ConfigureContext, Driver, DriverError, DriverState, ErrorKind,
-    HostOptions, Machine, MachineName, Reporter, State,
+    AuthOptions, CONFIG_VERSION, Checkpoint, ConfigureContext, Driver, DriverError, DriverState,
+    EngineOptions, ErrorKind, HostOptions, Machine, MachineName, Reporter, State, SwarmOptions,
 };
 use machine_store::{MachineLock, Operation, Phase, Status, Store};
 use serde_json::Map;
@@ -85,6 +85,54 @@ impl Lifecycle {
         })
     }
 
+    /// Makes a machine whose disk begins as a copy of another's. It has an identity of its own: keys, certificates, host
+    /// name; engine, Swarm and registries are as the source's.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::create`].
+    pub async fn clone_machine(
+        &self,
+        source: &str,
+        new: &str,
+        report: &dyn Reporter,
+    ) -> Result<Machine, Error> {
+        self.require_capability(source, |can| can.clone, "clone hosts")?;
+        let name = MachineName::new(new).map_err(Error::BadName)?;
+        let (_source_lock, from) = self.lock_and_load(source, report).await?;
+        let journal = self.store.load_journal(source)?.unwrap_or_default();
+        let driver = self.driver(&from.driver_name)?;
+        let lock = self.reserve(&name, report).await?;
+        let context = ConfigureContext { name: &name, store_path: self.store.root() };
+        let wish =
+            driver.clone_wish(&context, &from.driver).map_err(|error| Error::Configure(Box::new(error)))?;
+
+        let mut recorder = Recorder::fresh(&self.store, &lock, report);
+        recorder.begin(Operation::Create, Phase::Certificates);
+        recorder.journal.key_algorithm.clone_from(&journal.key_algorithm);
+        recorder.journal.jump_hosts.clone_from(&journal.jump_hosts);
+        self.ensure_certificates(recorder.key_algorithm(), report).await?;
+        recorder.enter(Phase::Check);
+        let host = Host::new(&self.store, &name, report);
+        driver.precreate(&host.cx(), &wish).await.map_err(|error| Error::Precreate(Box::new(error)))?;
+        recorder.enter(Phase::Record);
+        Extras::load(&journal.extra).unwrap_or_default().store(&mut recorder.journal.extra);
+        let options = &from.host_options;
+        let names = options.auth_options.server_cert_sans.clone().unwrap_or_default();
+        let machine = self.record_of(
+            &name,
+            &*driver,
+            wish,
+            (options.engine_options.clone(), options.swarm_options.clone(), names),
+        );
+        self.store.create(&lock, &machine, &recorder.journal)?;
+        line(report, format!("Cloning {source:?} to {new:?}..."));
+        let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
+        outcome.map_err(|cause| {
+            recorder.fail(&cause.to_string(), cause.hint().as_deref());
+            Error::Create { machine: new.to_owned(), cause: Box::new(cause), left: Left::Record }
+        })
+    }
+
     /// The phases after the record. Each first looks whether its work is done.
     async fn complete(
         &self,
@@ -152,7 +200,19 @@ impl Lifecycle {
     }
 
     fn record(&self, request: &CreateRequest, driver: &dyn Driver, wish: DriverState) -> Machine {
-        let dir = self.store.machine_dir(request.name.as_str());
+        let options = (request.engine.clone(), request.swarm.clone(), request.tls_sans.clone());
+        self.record_of(&request.name, driver, wish, options)
+    }
+
+    /// The record of a machine with these options of the engine and the Swarm, and these names in its certificate.
+    fn record_of(
+        &self,
+        name: &MachineName,
+        driver: &dyn Driver,
+        wish: DriverState,
+        (engine_options, swarm_options, names): (EngineOptions, SwarmOptions, Vec<String>),
+    ) -> Machine {
+        let dir = self.store.machine_dir(name.as_str());
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         let paths = &self.settings.cert_paths;
         Machine {
@@ -160,8 +220,8 @@ impl Lifecycle {
             driver: wish,
             driver_name: driver.spec().name.to_string(),
             host_options: HostOptions {
-                engine_options: request.engine.clone(),
-                swarm_options: request.swarm.clone(),
+                engine_options,
+                swarm_options,
                 auth_options: AuthOptions {
                     cert_dir: text(&paths.dir),
                     ca_cert_path: text(&paths.ca_cert),
@@ -170,13 +230,13 @@ impl Lifecycle {
                     server_key_path: text(&dir.join("server-key.pem")),
                     client_key_path: text(&paths.client_key),
                     client_cert_path: text(&paths.client_cert),
-                    server_cert_sans: Some(request.tls_sans.clone()),
+                    server_cert_sans: Some(names),
                     store_path: text(&dir),
                     ..AuthOptions::default()
                 },
                 ..HostOptions::default()
             },
-            name: request.name.to_string(),
+            name: name.to_string(),
             extra: Map::new(),
         }
     }

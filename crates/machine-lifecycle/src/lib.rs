@@ -23,6 +23,7 @@ mod regenerate;
 mod remove;
 mod request;
 mod settings;
+mod shape;
 mod upgrade;
 mod wait;
 

@@ -1,8 +1,8 @@
 //! Turning hosts on and off.
 
 use machine_core::{
-    Driver, DriverError, DriverState, ErrorKind, Event, Machine, Observed, Power, PowerSupport, Reporter,
-    State,
+    Capabilities, Driver, DriverError, DriverState, ErrorKind, Event, Machine, Observed, Power, PowerSupport,
+    Reporter, State,
 };
 use machine_ssh::ExecLimits;
 use machine_store::MachineLock;
@@ -43,6 +43,45 @@ impl Lifecycle {
         self.switch(name, Power::Kill, State::Stopped, report).await?;
         line(report, format!("Machine {name:?} was killed."));
         Ok(())
+    }
+
+    /// Halts a running host where it stands.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInState`] where it is paused; [`Error::Driver`] where its driver can't do that.
+    pub async fn pause(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        line(report, format!("Pausing {name:?}..."));
+        self.require_capability(name, |can| can.pause, "pause hosts")?;
+        self.switch(name, Power::Pause, State::Paused, report).await?;
+        line(report, format!("Machine {name:?} was paused."));
+        Ok(())
+    }
+
+    /// Lets a paused host go on, and waits for its engine.
+    ///
+    /// # Errors
+    /// As for [`Lifecycle::pause`].
+    pub async fn unpause(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        line(report, format!("Resuming {name:?}..."));
+        self.require_capability(name, |can| can.pause, "resume hosts")?;
+        self.switch(name, Power::Resume, State::Running, report).await?;
+        line(report, format!("Machine {name:?} was resumed."));
+        self.wait_for_engine(name, report).await
+    }
+
+    /// That a machine's driver can do something: an error in the driver's name where it can't.
+    pub(crate) fn require_capability(
+        &self,
+        name: &str,
+        has: impl Fn(&Capabilities) -> bool,
+        what: &str,
+    ) -> Result<(), Error> {
+        let machine = self.store.load(name)?;
+        let driver = self.driver(&machine.driver_name)?;
+        if has(&driver.spec().capabilities) {
+            return Ok(());
+        }
+        Err(Error::driver(name, driver.spec().cannot(what)))
     }
 
     /// Turns a host off and on again, or on where it is off, and waits for its engine.
@@ -119,10 +158,13 @@ impl Lifecycle {
         let (lock, mut machine) = self.lock_and_load(name, report).await?;
         let driver = self.driver(&machine.driver_name)?;
         let host = Host::new(&self.store, &self.name(name)?, report);
-        if self.look(&*driver, &host, &mut machine, &lock).await? == wanted {
+        let state = self.look(&*driver, &host, &mut machine, &lock).await?;
+        if state == wanted {
             return Err(Error::AlreadyInState { machine: name.to_owned(), state: wanted });
         }
         let capabilities = &driver.spec().capabilities;
+        let paused = state == State::Paused && capabilities.pause;
+        let op = if op == Power::Start && paused { Power::Resume } else { op };
         let support = match op {
             Power::Start => &capabilities.start,
             Power::Stop => &capabilities.stop,
@@ -164,7 +206,7 @@ impl Lifecycle {
         Ok(observed.state)
     }
 
-    fn keep(
+    pub(crate) fn keep(
         &self,
         machine: &mut Machine,
         lock: &MachineLock,
