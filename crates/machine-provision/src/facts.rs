@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use machine_core::ImageFacts;
+
 use crate::probe::{self, ProbeError};
 use crate::{Family, OsRelease};
 
@@ -201,6 +203,31 @@ impl HostFacts {
     /// [`ProbeError`] where the script did not run, did not finish, or the host is not a Linux.
     pub fn parse(output: &str) -> Result<Self, ProbeError> {
         probe::parse(output)
+    }
+
+    /// What is known of a host that will boot from an image for the first time.
+    #[must_use]
+    pub fn of_image(image: &ImageFacts, user: &str) -> Self {
+        let os = OsRelease::parse(&image.os_release);
+        let engine = image.engine.as_ref().map_or_else(EngineFacts::default, |engine| EngineFacts {
+            state: EngineState::Stopped,
+            docker_path: Some("/usr/bin/docker".to_owned()),
+            dockerd_path: Some(engine.dockerd.clone()),
+            version: Some(engine.version.clone()),
+            package: Some(engine.package.clone()),
+            enabled: true,
+            ..EngineFacts::default()
+        });
+        Self {
+            family: Family::detect(&os),
+            os,
+            arch: image.arch.clone(),
+            user: user.to_owned(),
+            privilege: Privilege::Root,
+            init: InitSystem::Systemd,
+            engine,
+            ..Self::default()
+        }
     }
 
     /// How far the host's clock is ahead of `now_s` (seconds since 1970), in seconds; negative where it is behind.

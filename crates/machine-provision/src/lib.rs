@@ -22,6 +22,7 @@ pub mod render;
 mod shell;
 pub mod swarm;
 mod systemd;
+pub mod user_data;
 mod wish;
 
 pub use facts::{
