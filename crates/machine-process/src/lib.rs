@@ -91,10 +91,13 @@ impl Program {
         let folders: Vec<PathBuf> =
             std::env::split_paths(&path).chain(further.iter().map(|folder| folder.to_path_buf())).collect();
         let all = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-        let mut files = all.flat_map(|file| [file.clone(), file.with_extension("exe")]);
-        let windows = cfg!(windows);
+        // Windows' programs are found without their extension; elsewhere a name is what it is.
+        let mut files = all.flat_map(|file| {
+            let exe = cfg!(windows).then(|| file.with_extension("exe"));
+            std::iter::once(file).chain(exe)
+        });
         files
-            .find(|file| is_program(file) && (windows || file.extension() != Some(OsStr::new("exe"))))
+            .find(|file| is_program(file))
             .map(Self::at)
             .ok_or_else(|| ProcessError::NotFound { name: names.first().unwrap_or(&"").to_string() })
     }
