@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{generic, none};
+use crate::{generic, libvirt, none};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
 
 /// Every built-in driver, by name. One line each.
-const DRIVERS: &[(&str, Make)] =
-    &[(generic::NAME, || Arc::new(generic::Generic::new())), (none::NAME, || Arc::new(none::None::new()))];
+const DRIVERS: &[(&str, Make)] = &[
+    (generic::NAME, || Arc::new(generic::Generic::new())),
+    (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
+    (none::NAME, || Arc::new(none::None::new())),
+];
 
 /// The drivers that are part of this program.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,7 +50,7 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["generic", "none"]);
+        assert_eq!(names, ["generic", "libvirt", "none"]);
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }
