@@ -207,7 +207,7 @@ impl ImageError {
                 Some("remove these machines first; with --force they lose what their disks are made of".to_owned())
             }
             Self::BadName { .. } => Some(
-                "use letters, digits, `.`, `-` and `_`, and no name of the catalogue (`docker-machine image ls --all`)".to_owned(),
+                "use letters, digits, `.`, `-` and `_`, and no name of the catalogue (`docker-machine image ls --available`)".to_owned(),
             ),
             Self::Http(error) => error.hint(),
             Self::DiskFull { .. } => Some(
