@@ -99,8 +99,8 @@ impl HttpError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Silent { .. } | Self::Cut { .. } => true,
-            // A certificate does not get better.
-            Self::Unreachable { why, .. } => !why.contains("certificate"),
+            // A certificate does not get better, nor a name that is known for certain not to exist.
+            Self::Unreachable { why, .. } => !why.contains("certificate") && !is_no_name(why),
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }
@@ -149,13 +149,22 @@ impl HttpError {
     }
 }
 
+/// Whether a name was looked up and there is none: as glibc, musl, macOS and Windows say it.
+fn is_no_name(why: &str) -> bool {
+    const WORDS: [&str; 4] =
+        ["Name or service not known", "Name does not resolve", "nodename nor servname", "No such host"];
+    WORDS.iter().any(|words| why.contains(words))
+}
+
 /// The causes of an error, the library's own words left out where there is something behind them.
 fn causes(error: &dyn StdError) -> String {
+    const NOTHING_NEW: [&str; 4] =
+        ["client error (Connect)", "dns error", "error resolving DNS", "tcp connect error"];
     let mut text = String::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let words = cause.to_string();
-        if !text.contains(&words) && words != "client error (Connect)" {
+        if !text.contains(&words) && !NOTHING_NEW.contains(&words.as_str()) {
             let _ = write!(text, "{}{words}", if text.is_empty() { "" } else { ": " });
         }
         next = cause.source();

@@ -188,7 +188,11 @@ fn private_tls() -> (rustls::ServerConfig, String) {
 #[tokio::test]
 async fn a_private_authority() {
     let (config, ca) = private_tls();
-    let server = Server::start_tls(config);
+    let config = std::sync::Arc::new(config);
+    let server = Server::with("https", move |stream, pages| {
+        let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+        server::serve(rustls::StreamOwned::new(connection, stream), pages);
+    });
     server.page("/a", Answer::ok("safe"));
     let error = body(&client(), &url(&server.url("/a"))).await.unwrap_err();
     assert!(matches!(error, HttpError::Unreachable { .. }) && !error.may_pass(), "{error:?}");

@@ -209,6 +209,10 @@ impl ImageError {
             Self::BadName { .. } => Some(
                 "use letters, digits, `.`, `-` and `_`, and no name of the catalogue (`docker-machine image ls --available`)".to_owned(),
             ),
+            Self::Http(error @ HttpError::Unreachable { .. }) => Some(format!(
+                "{}; where only packages can be had, `docker-machine image build` makes an image of those",
+                error.hint().unwrap_or_default()
+            )),
             Self::Http(error) => error.hint(),
             Self::DiskFull { .. } => Some(
                 "make room, e.g. by `docker-machine image prune`, and try again; a download goes on where it stopped".to_owned(),

@@ -112,6 +112,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the server has, and what it was asked.
+#[derive(Clone, Default)]
+pub struct Pages(Arc<Mutex<Site>>);
+
 #[derive(Default)]
 struct Site {
     pages: BTreeMap<String, VecDeque<Answer>>,
@@ -123,7 +127,7 @@ struct Site {
 pub struct Server {
     pub port: u16,
     scheme: &'static str,
-    site: Arc<Mutex<Site>>,
+    site: Pages,
 }
 
 impl Server {
@@ -132,20 +136,11 @@ impl Server {
         Self::with("http", |stream, site| serve(stream, site))
     }
 
-    /// Speaks TLS.
-    pub fn start_tls(config: rustls::ServerConfig) -> Self {
-        let config = Arc::new(config);
-        Self::with("https", move |stream, site| {
-            if let Ok(connection) = rustls::ServerConnection::new(config.clone()) {
-                serve(rustls::StreamOwned::new(connection, stream), site);
-            }
-        })
-    }
-
-    fn with(scheme: &'static str, serve: impl Fn(TcpStream, &Mutex<Site>) + Clone + Send + 'static) -> Self {
+    /// Speaks through what this makes of a connection, e.g. TLS.
+    pub fn with(scheme: &'static str, serve: impl Fn(TcpStream, &Pages) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of this computer");
         let port = listener.local_addr().expect("the port").port();
-        let site = Arc::new(Mutex::new(Site::default()));
+        let site = Pages::default();
         let server = Self { port, scheme, site: site.clone() };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -167,20 +162,21 @@ impl Server {
 
     /// What is answered from now on, one after the other; the last one stays.
     pub fn pages(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
-        lock(&self.site).pages.insert(path.to_owned(), answers.into_iter().collect());
+        lock(&self.site.0).pages.insert(path.to_owned(), answers.into_iter().collect());
     }
 
     /// What came in so far, and is forgotten.
     pub fn take_requests(&self) -> Vec<Request> {
-        std::mem::take(&mut lock(&self.site).requests)
+        std::mem::take(&mut lock(&self.site.0).requests)
     }
 }
 
-fn serve<S: Read + Write>(stream: S, site: &Mutex<Site>) {
+/// Serves one request on a connection.
+pub fn serve<S: Read + Write>(stream: S, pages: &Pages) {
     let mut stream = BufReader::new(stream);
     let Some(request) = read(&mut stream) else { return };
     let answer = {
-        let mut site = lock(site);
+        let mut site = lock(&pages.0);
         site.requests.push(request.clone());
         let path = request.target.split('?').next().unwrap_or_default();
         match site.pages.get_mut(path) {
