@@ -26,7 +26,8 @@ pub const COMMAND: Command = Command {
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
     let cache = invocation.images();
-    let options = BuildOptions { name: invocation.args.str("name").to_owned(), arch: invocation.arch()? };
+    let (name, arch) = (invocation.args.str("name").to_owned(), invocation.arch()?);
+    let options = BuildOptions { name, arch, ..BuildOptions::default() };
     let report = progress::reporter("", To::Stderr, View::Waits);
     let work = async { Ok(bake::build(&options, &cache, &*report).await?) };
     let image = runtime::run(work, || None)?;
