@@ -1,6 +1,7 @@
 //! `libvirt` against a real libvirt with the real QEMU, in namespaces of its own: nothing of it is seen outside, and nothing is left. The guests
 //! have no system on their disks: what is proved here is what libvirt does, not what a system does in it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,21 +24,35 @@ const PROGRAMS: &[&str] = &[
     "dnsmasq",
     "iptables",
     "unshare",
+    "setpriv",
     "ip",
 ];
 
 const NETWORK: &str = "<network><name>default</name><forward mode='nat'/><bridge name='virbr0'/>\
     <ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>";
 
-/// A libvirt with a network and a storage pool of 64 MiB, both called `default`.
+/// A libvirt with a storage pool and, if it is the system's, a network, both called `default`.
 struct Libvirt {
     dir: TempDir,
     init: Child,
+    /// `system` or `session`.
+    kind: &'static str,
 }
 
 impl Libvirt {
-    /// Starts it; `None` where it can't be had here.
-    fn new() -> Option<Self> {
+    /// The system's; `None` where it can't be had here. Its pool has 64 MiB.
+    fn system() -> Option<Self> {
+        let libvirt = Self::new("system")?;
+        libvirt.virsh(&["net-define", "/dev/stdin"], NETWORK);
+        Some(libvirt)
+    }
+
+    /// One of an ordinary user's own; `None` where it can't be had here.
+    fn session() -> Option<Self> {
+        Self::new("session")
+    }
+
+    fn new(kind: &'static str) -> Option<Self> {
         if !(skip::require(PROGRAMS) && skip::require_root()) {
             return None;
         }
@@ -47,14 +62,14 @@ impl Libvirt {
             .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "sh"])
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/libvirtd.sh"))
             .arg(dir.path())
+            .arg(kind)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut libvirt = Self { dir, init };
+        let mut libvirt = Self { dir, init, kind };
         libvirt.wait();
-        libvirt.virsh(&["net-define", "/dev/stdin"], NETWORK);
         let pool = libvirt.dir.path().join("pool");
         libvirt.virsh(&["pool-define-as", "default", "dir", "--target", pool.to_str().unwrap()], "");
         Some(libvirt)
@@ -76,7 +91,7 @@ impl Libvirt {
     }
 
     fn uri(&self) -> String {
-        format!("qemu+unix:///system?socket={}", self.socket().display())
+        format!("qemu+unix:///{}?socket={}", self.kind, self.socket().display())
     }
 
     /// What virsh prints, its failures with it.
@@ -197,7 +212,7 @@ impl Subject for Libvirt {
         let domains = self.lines(&["list", "--all", "--name"]).len();
         let volumes = self.lines(&["vol-list", "default"]);
         let ours = volumes.iter().filter(|line| line.starts_with("docker-machine")).count();
-        let network = self.virsh(&["net-dumpxml", "default"], "");
+        let network = self.ask(&["net-dumpxml", "default"], "").1;
         domains + ours + network.matches("<host ").count()
     }
 
@@ -238,7 +253,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn libvirt_conforms() {
-    if let Some(libvirt) = Libvirt::new() {
+    if let Some(libvirt) = Libvirt::system() {
         block_on(run(driver().as_ref(), &libvirt));
     }
 }
@@ -293,7 +308,7 @@ impl<'a> Machine<'a> {
 /// Everything that only libvirt's own network and pool can show, on one machine.
 #[test]
 fn a_machine_is_paused_saved_snapshot_resized_cloned_and_leaves_nothing() {
-    let Some(libvirt) = Libvirt::new() else { return };
+    let Some(libvirt) = Libvirt::system() else { return };
     block_on(async {
         let (bench, before) = (Bench::new(), libvirt.resources());
         let mut machine =
@@ -391,10 +406,14 @@ async fn clones(machine: &Machine<'_>) {
 /// Ports of this computer, and what happens where somebody else takes them.
 #[test]
 fn forwarded_ports_that_are_taken_are_exchanged() {
-    let Some(libvirt) = Libvirt::new() else { return };
+    let Some(libvirt) = Libvirt::session() else { return };
     block_on(async {
         let (bench, before) = (Bench::new(), libvirt.resources());
-        let mut machine = Machine::create(&libvirt, &bench, &[("libvirt-network", text("user"))]).await;
+        // The user's daemon writes the console into the machine's folder, as root's process here could not let it.
+        for folder in [bench.cx().store_path, bench.cx().machine_dir] {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let mut machine = Machine::create(&libvirt, &bench, &[]).await;
         let known = machine.driver.known(&machine.state).unwrap();
         assert_eq!((known.ip.as_str(), known.engine_port), ("127.0.0.1", Some(2376)));
         let port = known.ssh.unwrap().port;
@@ -406,6 +425,7 @@ fn forwarded_ports_that_are_taken_are_exchanged() {
         let now = machine.driver.known(&machine.state).unwrap();
         assert_ne!(now.ssh.unwrap().port, port);
         assert_eq!(now.url, known.url, "the other port stays");
+        assert!(bench.cx().machine_dir.join("console.log").exists(), "the console is written");
         machine.remove().await;
         assert_eq!(libvirt.resources(), before, "remove left something");
     });

@@ -20,8 +20,15 @@ pub(super) async fn check(cx: &Cx<'_>, mut wish: LibvirtState) -> Result<(), Dri
     host.accelerate(cx, &wish)?;
     host::check_name_is_free(&virsh, &wish.base.machine_name).await?;
     if !wish.is_forwarded() {
-        virsh.run(&["net-info", "--network", &wish.network]).await?;
+        let xml = virsh.run(&["net-dumpxml", "--network", &wish.network]).await?;
+        if !uri::is_local(&wish.uri) && network::is_hidden(&xml)? {
+            cx.report.report(Event::Warning(format!(
+                "addresses of libvirt's network {:?} can only be reached from the computer that libvirt runs on, unless you have a route there",
+                wish.network
+            )));
+        }
     }
+    super::check_publish(&wish)?;
     storage::check(&virsh, &wish.pool).await?;
     if wish.clone_of_uuid.is_empty() {
         let cached = Cache::of_store(cx.store_path).find(&wish.image, host.arch)?;
@@ -100,7 +107,8 @@ pub(super) async fn create(
         "Starting the virtual machine with {}...",
         if kvm { "KVM" } else { "emulation, which is slow" }
     )));
-    let mut plan = Plan { state: &state, arch: host.arch, kvm, extra, console: console(cx, &state) };
+    let boot = storage::boot(&virsh, &state).await?;
+    let mut plan = Plan { state: &state, arch: host.arch, kvm, extra, boot, console: console(cx, &state) };
     define(&virsh, &plan).await?;
     let mut state = power::start(&virsh, cx, state.clone()).await?;
     if kvm && state.domain_type == AUTO && !host::gets_anywhere(&virsh, cx, &state.uuid).await? {

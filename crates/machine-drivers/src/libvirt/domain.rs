@@ -24,8 +24,18 @@ pub(super) struct Plan<'a> {
     /// Hardware virtualisation, else emulation.
     pub kvm: bool,
     pub extra: Extra,
+    /// Kernel and such where there is no boot loader.
+    pub boot: Option<Boot>,
     /// Where the serial console is written to.
     pub console: Option<PathBuf>,
+}
+
+/// How a domain boots without a boot loader: files of the hypervisor's computer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Boot {
+    pub kernel: String,
+    pub initrd: String,
+    pub cmdline: String,
 }
 
 impl Plan<'_> {
@@ -70,7 +80,14 @@ impl Plan<'_> {
         };
         let os = Element::new("os");
         let os = if efi { os.with("firmware", "efi") } else { os };
-        os.child(kind).child(Element::new("boot").with("dev", "hd"))
+        let os = os.child(kind);
+        match &self.boot {
+            Some(boot) => os
+                .child(Element::text("kernel", &boot.kernel))
+                .child(Element::text("initrd", &boot.initrd))
+                .child(Element::text("cmdline", &boot.cmdline)),
+            None => os.child(Element::new("boot").with("dev", "hd")),
+        }
     }
 
     fn features(&self) -> Element {
@@ -274,7 +291,7 @@ mod tests {
     }
 
     fn plan(state: &LibvirtState) -> Plan<'_> {
-        Plan { state, arch: Arch::X86_64, kvm: false, extra: Extra::default(), console: None }
+        Plan { state, arch: Arch::X86_64, kvm: false, extra: Extra::default(), boot: None, console: None }
     }
 
     #[test]
@@ -306,6 +323,13 @@ mod tests {
             "{arm}"
         );
         assert!(arm.contains("type='kvm'") && arm.contains("host-passthrough"), "{arm}");
+        let boot = Boot { kernel: "/k".into(), initrd: "/i".into(), cmdline: "root=LABEL=root quiet".into() };
+        let direct = Plan { boot: Some(boot), ..plan(&state) }.render();
+        assert!(
+            direct.contains(
+                "<kernel>/k</kernel><initrd>/i</initrd><cmdline>root=LABEL=root quiet</cmdline></os>"
+            )
+        );
         state.firmware = "efi".into();
         assert!(plan(&state).render().contains("<os firmware='efi'>"));
     }

@@ -236,13 +236,18 @@ fn networking(flags: &FlagValues, state: &mut LibvirtState) -> Result<(), Driver
     if let Some(bad) = state.publish.iter().find(|text| Forward::parse(text).is_none()) {
         return Err(invalid("libvirt-publish", bad, "[ADDRESS:]HOST_PORT:GUEST_PORT[/udp]"));
     }
-    if !state.publish.is_empty() && !state.network.is_empty() && !state.is_forwarded() {
-        return Err(DriverError::new(
-            ErrorKind::Config,
-            "--libvirt-publish goes with --libvirt-network user; in other networks the machine has an address of its own",
-        ));
+    check_publish(state)
+}
+
+/// Ports are only forwarded where the machine has no address of its own. While no network is chosen, nothing is wrong.
+fn check_publish(state: &LibvirtState) -> Result<(), DriverError> {
+    if state.publish.is_empty() || state.network.is_empty() || state.is_forwarded() {
+        return Ok(());
     }
-    Ok(())
+    Err(DriverError::new(
+        ErrorKind::Config,
+        "--libvirt-publish goes with --libvirt-network user; in other networks the machine has an address of its own",
+    ))
 }
 
 /// What every machine of this driver begins with.
@@ -318,15 +323,19 @@ impl Driver for Libvirt {
         let mut state = read(wish)?;
         let virsh = host::connect(cx, &mut state).await?;
         create::settle(&virsh, &mut state).await?;
-        let image = if state.clone_of_uuid.is_empty() {
+        let mut facts = None;
+        if state.clone_of_uuid.is_empty() {
             let arch = host::Host::ask(&virsh).await?.arch;
-            Cache::of_store(cx.store_path).find(&state.image, arch)?.and_then(|image| image.facts)
-        } else {
-            None
-        };
+            let image = Cache::of_store(cx.store_path).find(&state.image, arch)?;
+            if let Some(image) = image.filter(|image| image.facts.is_some() && !image.id.is_empty()) {
+                // What is said of this image must not be done with a newer one.
+                state.image = image.id;
+                facts = image.facts;
+            }
+        }
         let private = uri::is_local(&state.uri);
         let wish = Some(DriverState::from_typed(&state)?);
-        Ok(Prospect { image, private, wish, ..Prospect::default() })
+        Ok(Prospect { image: facts, private, wish, ..Prospect::default() })
     }
 
     async fn create(
@@ -417,7 +426,6 @@ impl Driver for Libvirt {
             engine_port: 0,
             // A port of this computer can lead to one machine only.
             publish: Vec::new(),
-            image_volume: String::new(),
             disk_volume: String::new(),
             seed_volume: String::new(),
             ..source

@@ -117,6 +117,17 @@ pub(super) async fn reserve(virsh: &Virsh, state: &LibvirtState) -> Result<(), D
     .with_hint("remove the machine with `docker-machine rm` and create it again"))
 }
 
+/// Whether only the computer of the network can reach its addresses.
+///
+/// # Errors
+/// Where the XML is none.
+pub(super) fn is_hidden(xml: &str) -> Result<bool, DriverError> {
+    let document = super::parse(xml, "network")?;
+    let forward = document.root_element().children().find(|node| node.tag_name().name() == "forward");
+    // Without a mode it is NAT; without the element nothing is forwarded at all.
+    Ok(forward.is_none_or(|node| node.attribute("mode").unwrap_or("nat") == "nat"))
+}
+
 fn is_reserved(xml: &str, mac: &str, ip: &str) -> Result<bool, DriverError> {
     let document = super::parse(xml, "network")?;
     Ok(document.descendants().any(|node| {
@@ -314,6 +325,8 @@ mod tests {
         assert!(is_reserved(NETWORK, "52:54:00:aa:00:01", "192.168.122.3").unwrap());
         assert!(!is_reserved(NETWORK, "52:54:00:aa:00:02", "192.168.122.3").unwrap());
         assert!(Subnet::read("nonsense").is_err());
+        assert!(is_hidden(NETWORK).unwrap() && is_hidden("<network><forward/></network>").unwrap());
+        assert!(!is_hidden("<network><forward mode='bridge'/></network>").unwrap());
     }
 
     #[test]

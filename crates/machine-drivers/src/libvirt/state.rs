@@ -47,6 +47,8 @@ pub struct LibvirtState {
     pub pool: String,
     /// The volume with the image that the disk is an overlay on; empty for none.
     pub image_volume: String,
+    /// The kernel's command line, where the image's kernel is booted without a boot loader; empty where it is not.
+    pub boot_cmdline: String,
     /// The volume of the disk; saved before it is made.
     pub disk_volume: String,
     /// The volume with the seed; empty for none.

@@ -14,6 +14,7 @@ use machine_image::CachedImage;
 use machine_image::disk::Format;
 use tokio::time::{Instant, sleep};
 
+use super::domain::Boot;
 use super::network::millis;
 use super::state::LibvirtState;
 use super::trouble::Trouble;
@@ -27,6 +28,10 @@ const PREFIX: &str = "docker-machine";
 const SYSTEM_FOLDER: &str = "/var/lib/libvirt/images";
 /// Kinds of pools that hold files.
 const FILE_POOLS: [&str; 4] = ["dir", "fs", "netfs", "vstorage"];
+/// What an image may have besides the disk.
+const KERNEL: &str = "kernel";
+const INITRD: &str = "initrd";
+const MIB: u64 = 1024 * 1024;
 /// How long somebody else may take to upload the image that we need too.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -120,13 +125,20 @@ pub(super) fn name_volumes(state: &mut LibvirtState, image: Option<&CachedImage>
         Some(image) => {
             let key = key(image);
             state.image_volume = format!("{PREFIX}-image-{key}.{}", image.format.extension());
+            state.boot_cmdline = image.boot.as_ref().map(|boot| boot.cmdline.clone()).unwrap_or_default();
             state.disk_volume = format!("{PREFIX}-{name}-{short}.{key}.qcow2");
         }
+        // A clone boots with its source's kernel, if that boots with one that is not on its disk.
         None => {
-            state.image_volume.clear();
-            state.disk_volume = format!("{PREFIX}-{name}-{short}.qcow2");
+            let key = key_of_volume(&state.image_volume).map(|key| format!(".{key}")).unwrap_or_default();
+            state.disk_volume = format!("{PREFIX}-{name}-{short}{key}.qcow2");
         }
     }
+}
+
+/// The volume of another file of an image: `kernel` or `initrd`.
+fn volume_of(image_volume: &str, what: &str) -> Option<String> {
+    key_of_volume(image_volume).map(|key| format!("{PREFIX}-image-{key}.{what}"))
 }
 
 /// What tells an image from all others: of its checksum, or, for a file of the user's own, of what file it is.
@@ -201,23 +213,26 @@ fn description(name: &str, bytes: u64, format: &str, mode: &str, backing: Option
         .to_string()
 }
 
-/// The image as a volume: uploaded where it is not there yet, whole.
-async fn ensure_image(
+/// A file as a volume: uploaded where it is not there yet, whole.
+async fn ensure_file(
     virsh: &Virsh,
     cx: &Cx<'_>,
     pool: &str,
     name: &str,
-    image: &CachedImage,
+    file: &Path,
 ) -> Result<Volume, DriverError> {
+    let bytes = fs::metadata(file).map(|meta| meta.len()).map_err(|error| {
+        DriverError::new(ErrorKind::Other, format!("{} can't be read: {error}", file.display()))
+            .with_source(error)
+    })?;
     let begin = Instant::now();
     while begin.elapsed() < UPLOAD_LIMIT {
         match volume(virsh, pool, name).await? {
-            Some(found) if found.bytes == image.bytes => return Ok(found),
+            Some(found) if found.bytes == bytes => return Ok(found),
             Some(_) => {
                 // What a crash left, or what somebody else's program is uploading: libvirt deletes nothing that is being written.
-                let gone =
-                    virsh.unless(&[Trouble::Busy], &["vol-delete", "--pool", pool, "--vol", name]).await?;
-                if gone.is_none() {
+                let args = ["vol-delete", "--pool", pool, "--vol", name];
+                if virsh.unless(&[Trouble::Busy], &args).await?.is_none() {
                     cx.report.report(Event::Waiting {
                         what: "the image, which another program is uploading".to_owned(),
                         for_ms: millis(begin.elapsed()),
@@ -227,7 +242,16 @@ async fn ensure_image(
                     sleep(Duration::from_secs(1)).await;
                 }
             }
-            None => upload_image(virsh, cx, pool, name, image).await?,
+            None => {
+                cx.report.report(Event::DriverLine(format!(
+                    "Copying {} into libvirt's storage pool {pool:?} ({} MiB)...",
+                    file.display(),
+                    bytes.div_ceil(MIB)
+                )));
+                // Raw, and as long as the file: what comes is the file, and libvirt finds out afterwards what it is.
+                create(virsh, pool, &description(name, bytes, "raw", "0644", None)).await?;
+                upload(virsh, pool, name, &file.display().to_string(), &[]).await?;
+            }
         }
     }
     Err(DriverError::new(
@@ -237,24 +261,6 @@ async fn ensure_image(
             UPLOAD_LIMIT.as_secs()
         ),
     ))
-}
-
-async fn upload_image(
-    virsh: &Virsh,
-    cx: &Cx<'_>,
-    pool: &str,
-    name: &str,
-    image: &CachedImage,
-) -> Result<(), DriverError> {
-    cx.report.report(Event::DriverLine(format!(
-        "Copying the image {} into libvirt's storage pool {pool:?} ({} MiB)...",
-        image.name,
-        image.bytes / (1024 * 1024)
-    )));
-    // Raw, and as long as the file: what comes is the file, and libvirt finds out afterwards what it is.
-    let made = description(name, image.bytes, "raw", "0644", None);
-    create(virsh, pool, &made).await?;
-    upload(virsh, pool, name, &image.file.display().to_string(), &[]).await
 }
 
 async fn create(virsh: &Virsh, pool: &str, description: &str) -> Result<(), DriverError> {
@@ -284,7 +290,13 @@ pub(super) async fn ensure_disk(
     let wanted = state.disk_size * MIB;
     let Some(image) = image else { return copy_disk(virsh, cx, state).await };
     let _lock = lock(cx).await?;
-    let there = ensure_image(virsh, cx, &state.pool, &state.image_volume, image).await?;
+    let there = ensure_file(virsh, cx, &state.pool, &state.image_volume, &image.file).await?;
+    if let Some(boot) = &image.boot {
+        for (what, file) in [(KERNEL, &boot.kernel), (INITRD, &boot.initrd)] {
+            let name = volume_of(&state.image_volume, what).unwrap_or_default();
+            ensure_file(virsh, cx, &state.pool, &name, file).await?;
+        }
+    }
     let backing = Element::new("backingStore")
         .child(Element::text("path", &there.path))
         .child(Element::new("format").with("type", image.format.qemu()));
@@ -295,7 +307,26 @@ pub(super) async fn ensure_disk(
     Ok(())
 }
 
-const MIB: u64 = 1024 * 1024;
+/// How a machine boots without a boot loader, where its image is made for that.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] where kernel or initial RAM disk are gone.
+pub(super) async fn boot(virsh: &Virsh, state: &LibvirtState) -> Result<Option<Boot>, DriverError> {
+    if state.boot_cmdline.is_empty() {
+        return Ok(None);
+    }
+    let mut paths = Vec::new();
+    for what in [KERNEL, INITRD] {
+        let name = volume_of(&state.image_volume, what).unwrap_or_default();
+        let found = volume(virsh, &state.pool, &name).await?.ok_or_else(|| {
+            DriverError::new(ErrorKind::NotFound, format!("the {what} of the machine, {name}, is gone"))
+        })?;
+        paths.push(found.path);
+    }
+    let initrd = paths.pop().unwrap_or_default();
+    let kernel = paths.pop().unwrap_or_default();
+    Ok(Some(Boot { kernel, initrd, cmdline: state.boot_cmdline.clone() }))
+}
 
 /// Copies the disk of the machine that this one is a clone of. libvirt copies what the image below it has too.
 async fn copy_disk(virsh: &Virsh, cx: &Cx<'_>, state: &mut LibvirtState) -> Result<(), DriverError> {
@@ -368,15 +399,23 @@ pub(super) async fn remove(virsh: &Virsh, cx: &Cx<'_>, state: &LibvirtState) -> 
     if is_used(&volumes, key) {
         return Ok(());
     }
-    // Somebody else's program may be uploading it at this moment.
-    let args = ["vol-delete", "--pool", &state.pool, "--vol", &state.image_volume];
-    virsh.unless(&[Trouble::NoVolume, Trouble::Busy], &args).await.map(drop)
+    for name in names(&volumes).filter(|name| key_of_volume(name) == Some(key)) {
+        // Somebody else's program may be uploading it at this moment.
+        let args = ["vol-delete", "--pool", &state.pool, "--vol", name];
+        virsh.unless(&[Trouble::NoVolume, Trouble::Busy], &args).await?;
+    }
+    Ok(())
+}
+
+/// The names in a list of volumes.
+fn names(volumes: &str) -> impl Iterator<Item = &str> {
+    volumes.lines().filter_map(|line| line.split_whitespace().next())
 }
 
 /// Whether a disk in this list is an overlay on the image of this key.
 fn is_used(volumes: &str, key: &str) -> bool {
     let end = format!(".{key}.qcow2");
-    volumes.lines().filter_map(|line| line.split_whitespace().next()).any(|name| name.ends_with(&end))
+    names(volumes).any(|name| name.ends_with(&end))
 }
 
 /// Keeps two processes of one store from uploading the same image, and from deleting one that the other is about to use.
@@ -459,9 +498,13 @@ mod tests {
         assert!(is_used(&list, of_image));
         assert!(!is_used(list.lines().next().unwrap(), of_image), "an image does not use itself");
         name_volumes(&mut state, None);
+        assert_eq!(state.disk_volume, "docker-machine-dev-a2c4d1de.0123456789abcdef.qcow2");
+        state.image_volume.clear();
+        name_volumes(&mut state, None);
+        assert_eq!(state.disk_volume, "docker-machine-dev-a2c4d1de.qcow2");
         assert_eq!(
-            (state.image_volume.as_str(), state.disk_volume.as_str()),
-            ("", "docker-machine-dev-a2c4d1de.qcow2")
+            volume_of("docker-machine-image-0123.qcow2", KERNEL).as_deref(),
+            Some("docker-machine-image-0123.kernel")
         );
         assert_eq!(key(&image("")).len(), 16);
     }

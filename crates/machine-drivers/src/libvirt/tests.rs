@@ -83,12 +83,7 @@ fn a_clone_has_an_identity_of_its_own() {
     assert_eq!((clone.clone_of_uuid.as_str(), clone.clone_of_volume.as_str()), (id, "disk"));
     assert_eq!(clone.base.machine_name, "copy");
     assert_eq!((clone.base.ip_address.as_str(), clone.base.ssh_port, clone.engine_port), ("127.0.0.1", 0, 0));
-    assert!(
-        clone.uuid.is_empty()
-            && clone.mac.is_empty()
-            && clone.disk_volume.is_empty()
-            && clone.image_volume.is_empty()
-    );
+    assert!(clone.uuid.is_empty() && clone.mac.is_empty() && clone.disk_volume.is_empty());
     assert!(clone.publish.is_empty());
 }
 

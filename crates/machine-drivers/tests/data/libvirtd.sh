@@ -1,11 +1,24 @@
 #!/bin/sh
 # A libvirt of its own: run as the first process of new mount, network and process namespaces, with an empty folder.
 # Whoever ends this process ends the daemons and the virtual machines with it.
+#   libvirtd.sh FOLDER [session]
 set -e
 dir=$1
 mount --make-rprivate /
 mount -t proc proc /proc
 ip link set lo up
+
+# An ordinary user's own libvirt.
+if [ "$2" = session ]; then
+    mkdir -p "$dir/run" "$dir/home" "$dir/pool"
+    chmod 755 "$dir"
+    chown -R nobody:nogroup "$dir/run" "$dir/home" "$dir/pool"
+    setpriv --reuid nobody --regid nogroup --clear-groups \
+        env HOME="$dir/home" XDG_RUNTIME_DIR="$dir/run" XDG_CONFIG_HOME="$dir/home" XDG_CACHE_HOME="$dir/home" XDG_DATA_HOME="$dir/home" \
+        libvirtd &
+    wait $!
+    exit
+fi
 
 # libvirt looks for the users of Debian's packages, which need not be there.
 for file in passwd group; do
