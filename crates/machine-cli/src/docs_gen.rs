@@ -175,6 +175,14 @@ fn environment(drivers: &dyn DriverSource) -> String {
             ("DOCKER_HOST", "which machine is active"),
             ("NO_PROXY", "what `env --no-proxy` adds the machine to; `no_proxy` where that is set"),
             ("SHELL", "for which shell `env` writes, where `--shell` does not say"),
+            (
+                "HTTPS_PROXY",
+                "the proxy for downloads; so are `HTTP_PROXY` and `ALL_PROXY`, but for hosts in `NO_PROXY`",
+            ),
+            (
+                "MACHINE_EXTRA_CA_CERTS",
+                "a file with certificates (PEM) that are trusted for downloads besides the system's",
+            ),
             ("NO_COLOR", "no colours and moving lines; so do `CI` and `TERM=dumb`"),
         ]
         .map(|(name, what)| (name.to_owned(), what.to_owned())),
