@@ -76,7 +76,7 @@ fn up(given: &ArgMatches) -> Outcome {
         start_mirror(&host)?;
     }
     let booted = start.elapsed() - opened;
-    println!(
+    say!(
         "{} is up at {} port {} ({variant} engine) in {:.1} s, after {:.1} s for its root file system",
         host.name,
         host.address(),
@@ -85,11 +85,11 @@ fn up(given: &ArgMatches) -> Outcome {
         opened.as_secs_f64()
     );
     let key = lab.key(machine_testkit::lab::KeyKind::Rsa);
-    println!(
+    say!(
         "users: root, debian (sudo), asks (sudo with password {}), nosudo",
         machine_testkit::lab::ASKS_PASSWORD
     );
-    println!("ssh -i {} -p {} debian@{}", key.display(), host.ssh_port(), host.address());
+    say!("ssh -i {} -p {} debian@{}", key.display(), host.ssh_port(), host.address());
     Ok(())
 }
 
@@ -109,7 +109,7 @@ fn start_mirror(host: &HostRecord) -> Outcome {
 fn serve_mirror(name: &str) -> Outcome {
     let host = Lab::without_base()?.attach(name)?;
     let _serving = MirrorProxy::start(host.our_address())?;
-    println!("listening");
+    say!("listening");
     loop {
         std::thread::park();
     }
@@ -119,7 +119,7 @@ fn down_all() -> Outcome {
     let lab = Lab::without_base()?;
     for host in lab.list()? {
         lab.down(&host.name)?;
-        println!("{} is down", host.name);
+        say!("{} is down", host.name);
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ fn down_all() -> Outcome {
 fn list() -> Outcome {
     for host in Lab::without_base()?.list()? {
         let whose = if host.lasting { "" } else { "  of a test" };
-        println!("{}  {}:{}  {}{whose}", host.name, host.address(), host.ssh_port(), host.variant);
+        say!("{}  {}:{}  {}{whose}", host.name, host.address(), host.ssh_port(), host.variant);
     }
     Ok(())
 }

@@ -1,5 +1,13 @@
 //! Everything a developer or CI runs: `cargo xtask COMMAND`.
 
+/// Prints a line. Nobody who reads it, as behind `| head -1`, is no reason to stop half-way.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod bench;
 mod demo;
 mod dist;

@@ -1,5 +1,6 @@
 //! One run of a command: what was said, and what a command may use.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use machine_core::{DriverSource, Machine};
@@ -166,7 +167,13 @@ impl Invocation {
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         match read {
-            Ok(0) => Err(CliError::new("EOF")),
+            Ok(0) => {
+                // Nobody typed the end of this line.
+                if std::io::stdin().is_terminal() {
+                    output::print("\n")?;
+                }
+                Err(CliError::new("EOF"))
+            }
             Ok(_) if answer.trim().is_empty() => Err(CliError::new("unexpected newline")),
             Ok(_) => Ok(answer.trim().to_lowercase().starts_with('y')),
             Err(error) => Err(CliError::new(format!("the answer can't be read: {error}"))),

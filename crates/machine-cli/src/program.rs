@@ -100,10 +100,15 @@ pub fn no_such_command(name: &str) -> CliError {
     let mut names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
     names.extend(FAMILIES.iter().map(|family| family.name));
     names.retain(|known| known.split_once(' ').map(|(group, _)| group) == group);
-    let see = group
-        .map_or_else(|| "docker-machine --help".to_owned(), |group| format!("docker-machine {group} --help"));
-    CliError::new(format!("docker-machine: '{name}' is not a docker-machine command. See '{see}'."))
-        .with_hint_if(closest(name, names).map(|near| format!("did you mean '{near}'?")))
+    CliError::new(match group {
+        Some(group) => format!(
+            "docker-machine: '{name}' is not a docker-machine command. See 'docker-machine {group} --help'."
+        ),
+        None => {
+            format!("docker-machine: '{name}' is not a docker-machine command. See 'docker-machine --help'.")
+        }
+    })
+    .with_hint_if(closest(name, names).map(|near| format!("did you mean '{near}'?")))
 }
 
 fn run_command(command: &'static Command, front: &Front, program: &Program) -> Result<(), CliError> {

@@ -162,7 +162,7 @@ fn wrong_values_name_the_flag_or_the_variable() {
         ),
         (&["create", "-d", "none", "--url", "u", "--tls-key-algorithm", "dsa", "x"], ("A", "b"), "ed25519"),
         (&["create", "-d", "none", "--url", "u", "x", "y"], ("A", "b"), "Found extra arguments [y]"),
-        (&["create", "x"], ("A", "b"), "Driver \"virtualbox\" not found"),
+        (&["create", "-d", "nosuch", "x"], ("A", "b"), "Driver \"nosuch\" not found"),
     ] {
         let run = place.command(args).env(env.0, env.1).output().unwrap();
         assert_eq!(run.status.code(), Some(1), "{args:?}");

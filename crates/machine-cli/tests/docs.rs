@@ -42,10 +42,12 @@ fn checkout() -> PathBuf {
 fn guides() -> Result<Vec<Guide>, Box<dyn Error>> {
     let root = checkout();
     let mut paths = vec![root.join("README.md")];
-    for entry in fs::read_dir(root.join("docs"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "md") {
-            paths.push(path);
+    for folder in ["docs", "docs/drivers"] {
+        for entry in fs::read_dir(root.join(folder))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "md") {
+                paths.push(path);
+            }
         }
     }
     paths.sort();
@@ -254,26 +256,33 @@ impl Names {
         let overview = say(&["--help"])?;
         let mut texts = vec![overview.clone(), say(&["env", "-u", "--shell", "sh"])?];
         let mut flags = BTreeMap::from([(String::new(), flags_in(&overview))]);
-        let commands = Regex::new(r"(?m)^  ([a-z][a-z-]+) {2,}\S")?;
+        let folder = reader.home.path().join("reference");
+        say(&["generate-docs", &folder.to_string_lossy()])?;
+        texts.push(fs::read_to_string(folder.join("environment.md"))?);
+        let pages: BTreeSet<String> = fs::read_dir(&folder)?
+            .flatten()
+            .map(|page| page.file_name().to_string_lossy().into_owned())
+            .collect();
+        let drivers = || {
+            pages
+                .iter()
+                .filter_map(|page| page.strip_prefix("driver-").and_then(|page| page.strip_suffix(".md")))
+        };
+        let commands = Regex::new(r"(?m)^  ([a-z][a-z-]+(?: [a-z]+)?) {2,}\S")?;
         for name in commands.captures_iter(&overview).map(|found| found[1].to_owned()) {
-            let mut text = say(&[&name, "--help"])?;
+            let words: Vec<&str> = name.split(' ').chain(["--help"]).collect();
+            let mut text = say(&words)?;
             if name == "create" {
-                text.push_str(&say(&["create", "-d", "generic", "--help"])?);
-                text.push_str(&say(&["create", "-d", "none", "--help"])?);
+                for driver in drivers() {
+                    text.push_str(&say(&["create", "-d", driver, "--help"])?);
+                }
             }
             flags.insert(name, flags_in(&text));
             texts.push(text);
         }
         flags.insert("docker-cli-plugin-metadata".to_owned(), BTreeSet::new());
-        let folder = reader.home.path().join("reference");
-        say(&["generate-docs", &folder.to_string_lossy()])?;
-        texts.push(fs::read_to_string(folder.join("environment.md"))?);
         let variables =
             variable()?.find_iter(&texts.join("\n")).map(|found| found.as_str().to_owned()).collect();
-        let pages = fs::read_dir(&folder)?
-            .flatten()
-            .map(|page| page.file_name().to_string_lossy().into_owned())
-            .collect();
         Ok(Self { flags, variables, pages })
     }
 
@@ -282,9 +291,14 @@ impl Names {
         of(command) || of("")
     }
 
+    /// Whether commands of two words begin with this one.
+    fn is_family(&self, word: &str) -> bool {
+        self.flags.keys().any(|name| name.split_once(' ').is_some_and(|(family, _)| family == word))
+    }
+
     /// What is wrong with a command line of ours, without its first word.
     fn check(&self, line: &str) -> Result<(), String> {
-        let mut command = "";
+        let mut command = String::new();
         let mut before = "";
         for written in line.split_whitespace() {
             let word = written.trim_end_matches([')', ',', '`', ';', ':']);
@@ -293,17 +307,17 @@ impl Names {
             if is_placeholder(flag) {
                 // Nothing to check.
             } else if flag.len() > 1 && flag.starts_with('-') {
-                if !self.has(command, flag) {
+                if !self.has(&command, flag) {
                     return Err(format!("{command:?} has no flag {flag}"));
                 }
-            } else if command.is_empty() && !value_of_global {
+            } else if command.is_empty() && !value_of_global || self.is_family(&command) {
                 if !word.starts_with(|c: char| c.is_ascii_lowercase()) {
                     return Ok(()); // a placeholder such as COMMAND
                 }
-                if !self.flags.contains_key(word) {
-                    return Err(format!("there is no command {word:?}"));
+                command = format!("{command} {word}").trim_start().to_owned();
+                if !self.flags.contains_key(&command) && !self.is_family(&command) {
+                    return Err(format!("there is no command {command:?}"));
                 }
-                command = word;
             } else if command == "ssh" {
                 return Ok(()); // what follows the machine's name belongs to somebody else
             }
@@ -358,7 +372,7 @@ fn flags_commands_and_variables_exist() -> Outcome {
             }
             let first = code.split_whitespace().next().unwrap_or_default();
             let flag = first.split(['=', ',', ':']).next().unwrap_or_default();
-            if names.flags.contains_key(first) && code.contains(" --") {
+            if (names.flags.contains_key(first) || names.is_family(first)) && code.contains(" --") {
                 check(&code);
             } else if !is_placeholder(flag)
                 && flag.starts_with("--")

@@ -55,7 +55,10 @@ fn certificates_of_a_clock_that_was_ahead_are_not_valid_yet_and_are_healed() {
     // The host's clock is right: the engine refuses us, or says nothing of it; either way we find out.
     assert!(future.code == 0 || future.stderr.contains("cert"), "{future}");
     let told = run(world.command(&["env", "web"]));
-    told.fails(1, &["Error checking TLS connection", "certificate", "not yet valid", "regenerate-certs"]);
+    told.fails_saying(
+        1,
+        &["Error checking TLS connection", "certificate", "not yet valid", "regenerate-certs"],
+    );
     let error = world.ls_error("web");
     assert!(error.contains("certificate") || error.contains("x509"), "{error}");
     world.answer(&words);
@@ -74,7 +77,7 @@ fn certificates_of_a_store_from_the_future_are_healed() {
     let words =
         ["create", "-d", "generic", "--generic-ip-address", &address, "--generic-ssh-key", &key, "web"];
     let made = run(later(world.command(&words), 365 * DAY));
-    made.fails(1, &["certificate", "create --resume web"]);
+    made.fails_saying(1, &["certificate", "create --resume web"]);
     world.answer(&["regenerate-certs", "-f", "--client-certs", "web"]);
     world.answer(&["create", "--resume", "web"]);
     assert_works(&world, "web");
@@ -92,8 +95,8 @@ fn certificates_of_a_clock_that_was_behind_have_ended_and_are_healed() {
         ["create", "-d", "generic", "--generic-ip-address", &address, "--generic-ssh-key", &key, "web"];
     // Four years behind: what is made there ended a year ago.
     let made = run(later(world.command(&words), -4 * 365 * DAY));
-    made.fails(1, &["certificate", "create --resume web"]);
-    run(world.command(&["env", "web"])).fails(1, &["expired", "regenerate-certs"]);
+    made.fails_saying(1, &["certificate", "create --resume web"]);
+    run(world.command(&["env", "web"])).fails_saying(1, &["expired", "regenerate-certs"]);
     world.answer(&["regenerate-certs", "-f", "--client-certs", "web"]);
     world.answer(&["create", "--resume", "web"]);
     assert_works(&world, "web");
@@ -146,7 +149,8 @@ fn an_ended_ca_is_renewed_by_the_next_create_and_one_from_the_future_is_not() {
     let with = |name| place.command(&[&words[..], &[name]].concat());
     run(later(with("old"), 365 * DAY)).ok();
     let before = Snapshot::of(&place.store().join("certs"));
-    run(with("new")).fails(1, &["is not valid before", "clock right", "regenerate-certs --client-certs"]);
+    run(with("new"))
+        .fails_saying(1, &["is not valid before", "clock right", "regenerate-certs --client-certs"]);
     before.assert_same(&place.store().join("certs"));
     assert_eq!(place.run(&["ls", "-q"]).ok(), "old\n");
 }

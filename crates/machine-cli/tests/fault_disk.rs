@@ -64,7 +64,7 @@ fn a_disk_that_fills_up_at_any_write_leaves_nothing_half_made() {
         assert_unlocked(&place.store());
         if ended.code != 0 {
             failures += 1;
-            ended.fails(1, &["no space left on device", "Hint: "]);
+            ended.fails_saying(1, &["no space left on device", "Hint: "]);
             let left = place.run(&["ls", "-q"]);
             for name in left.ok().lines() {
                 place.run(&["rm", "-y", name]).ok();
@@ -91,7 +91,7 @@ fn what_is_there_stays_usable_on_a_full_disk() {
     let full = "dd if=/dev/zero of=store/filling bs=1k >/dev/null 2>&1; test -s store/filling";
     assert!(Command::new("sh").arg("-c").arg(full).current_dir(place.root()).status().unwrap().success());
     let before = Snapshot::of(&place.machine_dir("one"));
-    run(quick_create(&place, "three")).fails(1, &["no space left on device", "Free some space"]);
+    run(quick_create(&place, "three")).fails_saying(1, &["no space left on device", "Free some space"]);
     assert_eq!(place.run(&["ls", "-q"]).ok(), "one\ntwo\n");
     assert_eq!(place.run(&["url", "one"]).ok(), format!("{NOWHERE}\n"));
     place.run(&["inspect", "one"]).ok();
@@ -118,12 +118,12 @@ fn a_read_only_store_can_be_read_and_nothing_else() {
     for words in [&["url", "web"][..], &["ip", "web"], &["inspect", "web"], &["status", "web"]] {
         place.run(words).ok();
     }
-    place.run(&["env", "web"]).fails(1, &["Error checking TLS connection"]);
-    run(quick_create(&place, "new")).fails(1, &["read-only file system", "--storage-path"]);
-    place.run(&["rm", "-y", "web"]).fails(1, &["read-only file system", "--storage-path"]);
+    place.run(&["env", "web"]).fails_saying(1, &["Error checking TLS connection"]);
+    run(quick_create(&place, "new")).fails_saying(1, &["read-only file system", "--storage-path"]);
+    place.run(&["rm", "-y", "web"]).fails_saying(1, &["read-only file system", "--storage-path"]);
     // The reference program's `rm -f` never fails; it must not say that it removed anything, though.
     let forced = place.run(&["rm", "-f", "web"]);
-    forced.fails(0, &["read-only file system", "Can't remove \"web\""]);
+    forced.fails_saying(0, &["read-only file system", "Can't remove \"web\""]);
     assert!(!forced.stdout.contains("Successfully removed"), "{forced}");
     before.assert_same(&place.store());
 }
@@ -141,9 +141,9 @@ fn a_store_that_is_a_file_stays_one() {
         &["create", "-d", "none", "--url", NOWHERE, "web"],
         &["create", "--resume", "web"],
     ] {
-        place.run(words).fails(1, &[&storage, "not a directory"]);
+        place.run(words).fails_saying(1, &[&storage, "not a directory"]);
     }
-    place.run(&["rm", "-y", "web"]).fails(1, &["web"]);
+    place.run(&["rm", "-y", "web"]).fails_saying(1, &["web"]);
     assert_eq!(fs::read_to_string(place.store()).unwrap(), "mine");
 }
 
@@ -176,7 +176,7 @@ fn a_home_that_is_not_ours_is_named() {
         &["create", "-d", "none", "--url", NOWHERE, "web"],
         &["rm", "-y", "web"],
     ] {
-        as_nobody(words).fails(1, &["permission denied", ".docker/machine"]);
+        as_nobody(words).fails_saying(1, &["permission denied", ".docker/machine"]);
     }
     assert_eq!(fs::read_dir(&home).unwrap().count(), 0);
 }
@@ -244,7 +244,7 @@ fn foreign_things_in_the_store_are_left_alone() {
     place.run(&["url", "good"]).ok();
 
     for name in ["odd name", "-x", "tab\there", "$(reboot)", "déjà", "\u{1b}[31mred"] {
-        place.run(&["rm", "-y", "--", name]).fails(1, &[]);
+        place.run(&["rm", "-y", "--", name]).fails_saying(1, &[]);
         place.run(&["rm", "-f", "--", name]).ok();
         assert!(!machines.join(name).exists(), "{name:?}");
     }
@@ -272,7 +272,7 @@ fn rm_without_force_keeps_what_no_driver_can_remove() {
     assert_ne!(text, other);
     fs::write(&config, other).unwrap();
     assert!(place.row("gone").unwrap().contains("retired-cloud"), "{:?}", place.row("gone"));
-    place.run(&["rm", "-y", "gone"]).fails(1, &["retired-cloud"]);
+    place.run(&["rm", "-y", "gone"]).fails_saying(1, &["retired-cloud"]);
     assert!(config.exists());
     let forced = place.run(&["rm", "-f", "gone"]);
     assert!(forced.ok().contains("Successfully removed gone"));

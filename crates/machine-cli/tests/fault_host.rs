@@ -39,7 +39,7 @@ fn create_on_a_host_that_goes_away(world: &World, host: &Host, hurt: impl FnOnce
 /// It is told what happened to which machine in which phase, and how to go on; nothing is locked.
 #[track_caller]
 fn assert_told(world: &World, ended: &Ended) {
-    ended.fails(
+    ended.fails_saying(
         1,
         &["Error creating machine: ", "\"web\"", "ssh: ", "create --resume web", "docker-machine rm web"],
     );

@@ -57,11 +57,10 @@ fn assert_incomplete_or_absent(world: &World, name: &str, at: &str) -> bool {
         }
         Some(row) => {
             assert!(row.contains("creating, interrupted"), "killed at {at}: {row}");
-            world.run(&["create", "-d", "none", "--url", NOWHERE, name]).fails_saying(&[
-                "already exists",
-                &format!("create --resume {name}"),
-                &format!("rm {name}"),
-            ]);
+            world.run(&["create", "-d", "none", "--url", NOWHERE, name]).fails_saying(
+                1,
+                &["already exists", &format!("create --resume {name}"), &format!("rm {name}")],
+            );
             true
         }
     }
@@ -171,7 +170,8 @@ fn interrupt_and_terminate_say_how_to_go_on() {
         process.expect(moment);
         process.signal(signal);
         let ended = process.finish();
-        ended.fails(code, &["Interrupted.", &format!("create --resume {name}"), &format!("rm {name}")]);
+        ended
+            .fails_saying(code, &["Interrupted.", &format!("create --resume {name}"), &format!("rm {name}")]);
         // Somebody else may go on at once.
         assert!(assert_incomplete_or_absent(&world, &name, moment));
         world.answer(&["create", "--resume", &name]);

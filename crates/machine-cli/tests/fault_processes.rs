@@ -45,7 +45,7 @@ fn a_name_is_given_to_one_process() {
         let ended: Vec<_> = started.into_iter().map(Watched::finish).collect();
         assert_eq!(ended.iter().filter(|one| one.code == 0).count(), 1, "of {processes} processes");
         for loser in ended.iter().filter(|one| one.code != 0) {
-            loser.fails(1, &["Docker machine \"web\" already exists"]);
+            loser.fails_saying(1, &["Docker machine \"web\" already exists"]);
         }
         assert_eq!(place.run(&["ls", "-q"]).ok(), "web\n");
         assert_unlocked(&place.store());

@@ -178,7 +178,7 @@ fn the_retired_swarm() {
     }
     assert_eq!(world.answer(&["ls", "-f", "{{.Name}} {{.Swarm}}"]), "m m (master)\n");
     let not_there = world.run(&["env", "--swarm", "m"]);
-    not_there.fails_saying(&["Maybe swarm is not started"]);
+    not_there.fails_saying(1, &["Maybe swarm is not started"]);
     world.answer(&["provision", "m"]);
     assert_works(&world, "m");
 }

@@ -11,19 +11,22 @@ use std::path::Path;
 use std::process::Command;
 
 use machine_testkit::lab::{Host, Login, Options, Variant};
-use support::{Run, World, assert_works, clients, inside};
+use support::{Ended, World, assert_works, clients, inside};
 
 /// The failure says what all failures say, and so do the journal and the list.
 #[track_caller]
-fn assert_told(world: &World, run: &Run, name: &str, phase: &str, texts: &[&str]) {
-    run.fails_saying(texts);
-    run.fails_saying(&[
-        "Error creating machine: ",
-        &format!("machine \"{name}\""),
-        "Hint: ",
-        &format!("`docker-machine create --resume {name}` goes on where it stopped"),
-        &format!("`docker-machine rm {name}` removes it"),
-    ]);
+fn assert_told(world: &World, run: &Ended, name: &str, phase: &str, texts: &[&str]) {
+    run.fails_saying(1, texts);
+    run.fails_saying(
+        1,
+        &[
+            "Error creating machine: ",
+            &format!("machine \"{name}\""),
+            "Hint: ",
+            &format!("`docker-machine create --resume {name}` goes on where it stopped"),
+            &format!("`docker-machine rm {name}` removes it"),
+        ],
+    );
     let journal = world.journal(name);
     assert_eq!(journal["operation"], "create", "{journal}");
     assert_eq!(journal["phase"], phase, "{journal}");
@@ -117,7 +120,7 @@ fn a_host_with_every_oddity_at_once_works() {
     fs::write(world.root().join("file"), "as it is\n").unwrap();
     // Nobody's scp gets through such a start-up file; ours says why.
     let copied = world.run(&["scp", "file", "odd:/tmp/file"]);
-    copied.fails_saying(&["does a start-up file of the shell there print something?"]);
+    copied.fails_saying(1, &["does a start-up file of the shell there print something?"]);
     inside(&host, "mv /home/debian/.bashrc /home/debian/.bashrc.old");
     world.answer(&["scp", "file", "odd:/tmp/file"]);
     assert_eq!(inside(&host, "cat /tmp/file"), "as it is");
@@ -228,7 +231,7 @@ fn a_failed_create_can_be_rolled_back() {
     let Some(world) = World::new() else { return };
     let host = world.host(Variant::Docker);
     let run = world.create_as(&host, "m", Login::NoSudo, &["--rollback"]);
-    run.fails_saying(&["sudo", "It was rolled back: nothing is left of \"m\""]);
+    run.fails_saying(1, &["sudo", "It was rolled back: nothing is left of \"m\""]);
     assert!(!world.machine_dir("m").exists());
     assert_eq!(world.answer(&["ls", "-q"]), "");
     // Its report says what happened, and a file of the user's stops that.

@@ -34,7 +34,7 @@ fn restarted_refused_and_down() {
         ("kill", "generic driver does not support kill"),
     ] {
         let run = world.run(&[verb, "m"]);
-        run.fails_saying(&[said]);
+        run.fails_saying(1, &[said]);
     }
     records(&world, &host.address().to_string());
 
@@ -57,7 +57,7 @@ fn restarted_refused_and_down() {
     // Nothing listens: what is known without the host is still told.
     inside(&host, "systemctl stop docker.socket docker ssh.socket ssh");
     let env = world.run(&["env", "m"]);
-    env.fails_saying(&["Error checking TLS connection", "regenerate-certs", "m"]);
+    env.fails_saying(1, &["Error checking TLS connection", "regenerate-certs", "m"]);
     assert_eq!(world.answer(&["status", "m"]), "Stopped\n");
     records(&world, &host.address().to_string());
     let ls = world.answer(&["ls"]);
@@ -84,7 +84,10 @@ fn upgrades() {
     // A mirror that can't be reached.
     inside(&host, "echo 'deb http://127.0.0.1:9/debian bookworm main' > /etc/apt/sources.list");
     let run = world.run(&["upgrade", "m"]);
-    run.fails_saying(&["\"m\"", "127.0.0.1:9", "does not reach the outside", "newer engine", "is not known"]);
+    run.fails_saying(
+        1,
+        &["\"m\"", "127.0.0.1:9", "does not reach the outside", "newer engine", "is not known"],
+    );
     assert!(world.ls_error("m").contains("newer engine"), "{}", world.ls_error("m"));
     assert_eq!(world.journal("m")["operation"], "upgrade");
     // The engine runs on.

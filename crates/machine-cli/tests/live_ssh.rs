@@ -45,7 +45,7 @@ fn commands() {
         Some(EMPTY_SHA256)
     );
     let unknown = world.run(&["ssh", "nobody", "true"]);
-    unknown.fails_saying(&["\"nobody\" does not exist"]);
+    unknown.fails_saying(1, &["\"nobody\" does not exist"]);
     sessions(&world);
 }
 
@@ -126,7 +126,7 @@ fn copies() {
         ("m:/etc/shadow", ".", "shadow"),
         ("nobody:/etc/hosts", ".", "\"nobody\" does not exist"),
     ] {
-        world.run(&["scp", from, to]).fails_saying(&[why]);
+        world.run(&["scp", from, to]).fails_saying(1, &[why]);
     }
     mounts(&world);
 }
@@ -229,7 +229,7 @@ fn through_a_jump_host() {
     assert_eq!(run(&["status", "m"]).ok(), "Running\n");
     // With the bastion's SSH server gone there is no way.
     inside(&bastion, "systemctl stop ssh.socket ssh; pkill sshd || true");
-    run(&["ssh", "m", "true"]).fails_saying(&[&bastion.address().to_string()]);
+    run(&["ssh", "m", "true"]).fails_saying(1, &[&bastion.address().to_string()]);
 }
 
 /// A real ssh-agent with the lab's key.

@@ -86,20 +86,15 @@ fn no_engine_and_an_install_script() {
     let url = web.url("/install.sh");
     // What is not there is not run, and what is not a script neither.
     let create = |name| world.create(&host, name, &["--engine-install-url", &url]);
-    create("m").fails_saying(&[
-        "\"m\"",
-        "install engine",
-        "404",
-        "--engine-install-url",
-        "create --resume m",
-    ]);
+    create("m")
+        .fails_saying(1, &["\"m\"", "install engine", "404", "--engine-install-url", "create --resume m"]);
     assert!(world.ls_error("m").contains("install engine"), "{}", world.ls_error("m"));
     web.put("/install.sh", "<!DOCTYPE html><html><body>Log in to the Wi-Fi</body></html>\n");
     let page = world.run(&["create", "--resume", "m"]);
-    page.fails_saying(&["\"m\"", "install engine"]);
+    page.fails_saying(1, &["\"m\"", "install engine"]);
     web.put("/install.sh", "#!/bin/sh\necho 'this release is not supported' >&2\nexit 9\n");
     let failed = world.run(&["create", "--resume", "m"]);
-    failed.fails_saying(&["this release is not supported", "9"]);
+    failed.fails_saying(1, &["this release is not supported", "9"]);
     web.put("/install.sh", INSTALL);
     world.answer(&["create", "--resume", "m"]);
     world.image(&host);
@@ -112,12 +107,12 @@ fn no_engine_and_no_way_out() {
     let Some(world) = World::new() else { return };
     let host = world.host(Variant::Bare);
     let created = world.create(&host, "m", &[]);
-    created.fails_saying(&["\"m\"", "get.docker.com", "does not reach the outside", "create --resume m"]);
+    created.fails_saying(1, &["\"m\"", "get.docker.com", "does not reach the outside", "create --resume m"]);
     assert!(world.ls_error("m").contains("get.docker.com"), "{}", world.ls_error("m"));
     let none = world.create(&host, "n", &["--engine-install", "none"]);
-    none.fails_saying(&["\"n\"", "there is no engine on the host"]);
+    none.fails_saying(1, &["\"n\"", "there is no engine on the host"]);
     let distro = world.create(&host, "d", &["--engine-install", "distro", "--rollback"]);
-    distro.fails_saying(&["\"d\"", "Unable to locate package docker.io", "nothing is left of \"d\""]);
+    distro.fails_saying(1, &["\"d\"", "Unable to locate package docker.io", "nothing is left of \"d\""]);
     assert_eq!(world.answer(&["ls", "-q"]), "m\nn\n");
     world.answer(&["rm", "-y", "m", "n"]);
     assert_eq!(world.answer(&["ls", "-q"]), "");

@@ -5,6 +5,9 @@
 //! Nothing here is part of the product; other rooms name this one under `dev-dependencies` only.
 
 pub mod conformance;
+mod ended;
 pub mod lab;
 pub mod proxy;
 pub mod skip;
+
+pub use ended::Ended;

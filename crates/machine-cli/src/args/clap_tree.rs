@@ -100,8 +100,8 @@ fn argument(flag: &Flag) -> Arg {
     if let Some(letter) = flag.short {
         arg = arg.short(letter);
     }
-    if !flag.heading.is_empty() {
-        arg = arg.help_heading(flag.heading);
+    if !flag.heading().is_empty() {
+        arg = arg.help_heading(flag.heading().to_owned());
     }
     let value_name = if flag.value_name.is_empty() { "VALUE" } else { flag.value_name };
     match flag.spec.kind {

@@ -17,13 +17,15 @@ pub struct Flag {
     /// What stands for the value in help, e.g. `FILE`.
     pub value_name: &'static str,
     /// Heading under which help shows it; empty for plain options.
-    pub heading: &'static str,
+    heading: &'static str,
+    /// One that is made at run time; it counts more.
+    made_heading: String,
 }
 
 impl Flag {
     /// A flag without a short form.
     pub const fn new(spec: FlagSpec) -> Self {
-        Self { spec, short: None, added: false, value_name: "", heading: "" }
+        Self { spec, short: None, added: false, value_name: "", heading: "", made_heading: String::new() }
     }
 
     /// A switch.
@@ -70,9 +72,21 @@ impl Flag {
     }
 
     /// Puts it under a heading in help.
-    pub const fn under(mut self, heading: &'static str) -> Self {
+    pub const fn headed(mut self, heading: &'static str) -> Self {
         self.heading = heading;
         self
+    }
+
+    /// The same with a heading that is made at run time.
+    #[must_use]
+    pub fn under(mut self, heading: String) -> Self {
+        self.made_heading = heading;
+        self
+    }
+
+    /// Heading under which help shows it; empty for plain options.
+    pub fn heading(&self) -> &str {
+        if self.made_heading.is_empty() { self.heading } else { &self.made_heading }
     }
 
     /// Whether this is the flag of that name or letter.

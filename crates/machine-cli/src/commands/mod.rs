@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod active;
+mod clone;
 mod completion;
 mod config;
 pub mod create;
@@ -8,17 +9,22 @@ mod docker_cli_plugin_metadata;
 mod env;
 mod generate_docs;
 pub mod help;
+mod image;
 mod inspect;
 mod ip;
 mod kill;
 mod ls;
 mod man;
 mod mount;
+mod pause;
 mod provision;
 pub mod regenerate_certs;
+mod resize;
 mod restart;
+mod resume;
 mod rm;
 mod scp;
+pub mod snapshot;
 mod ssh;
 mod start;
 mod status;
@@ -55,6 +61,19 @@ pub const COMMANDS: &[&Command] = &[
     &start::COMMAND,
     &status::COMMAND,
     &stop::COMMAND,
+    &pause::COMMAND,
+    &resume::COMMAND,
+    &snapshot::CREATE,
+    &snapshot::LS,
+    &snapshot::RESTORE,
+    &snapshot::RM,
+    &clone::COMMAND,
+    &resize::COMMAND,
+    &image::LS,
+    &image::PULL,
+    &image::BUILD,
+    &image::RM,
+    &image::PRUNE,
     &upgrade::COMMAND,
     &url::COMMAND,
     &version::COMMAND,

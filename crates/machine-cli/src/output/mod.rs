@@ -1,6 +1,7 @@
 //! Text that other programs and people read: stdout, tables, templates, shell syntax, Go's way of quoting.
 
 pub mod go;
+pub mod rows;
 pub mod shell;
 pub mod table;
 pub mod template;
@@ -51,6 +52,17 @@ pub fn fancy_stdout() -> bool {
 /// Whether stderr is a terminal that takes colours and moving lines.
 pub fn fancy_stderr() -> bool {
     std::io::stderr().is_terminal() && fancy_wanted()
+}
+
+/// The number of columns of the terminal that stdout is; `None` where it is none.
+pub fn columns_of_stdout() -> Option<usize> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    console::Term::stdout()
+        .size_checked()
+        .map(|(_, columns)| usize::from(columns))
+        .filter(|columns| *columns > 0)
 }
 
 fn fancy_wanted() -> bool {

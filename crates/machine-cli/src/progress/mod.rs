@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use machine_core::{Event, Reporter, StepStatus};
 
+pub use self::transfer::bytes;
 use self::transfer::{Transfer, Word};
 use crate::{debug, output};
 

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use machine_testkit::Ended;
 use serde_json::Value;
 
 /// How long anything of these tests may take before it counts as hanging.
@@ -22,49 +22,6 @@ pub const NOWHERE: &str = "tcp://127.0.0.1:1";
 /// A store and a home.
 pub struct Place {
     root: tempfile::TempDir,
-}
-
-/// How a command ended: `code` is the exit code, or 128 and the signal, as a shell has it.
-pub struct Ended {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-    pub line: String,
-}
-
-impl Ended {
-    fn of(line: String, output: &Output) -> Self {
-        let status = output.status;
-        Self {
-            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            line,
-        }
-    }
-
-    /// Its stdout; the command must have succeeded.
-    #[track_caller]
-    pub fn ok(&self) -> &str {
-        assert_eq!(self.code, 0, "{self}");
-        &self.stdout
-    }
-
-    /// The command must have ended with that code and said all these texts on stderr.
-    #[track_caller]
-    pub fn fails(&self, code: i32, texts: &[&str]) {
-        assert_eq!(self.code, code, "{self}");
-        for text in texts {
-            assert!(self.stderr.contains(text), "stderr lacks {text:?}\n{self}");
-        }
-    }
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { code, stdout, stderr, line } = self;
-        write!(f, "`{line}` ended with {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
-    }
 }
 
 impl Place {

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::common::{Place, text};
 use crate::installed::{ok, program};
-use crate::support::{Run, World, clients, eventually};
+use crate::support::{Ended, World, clients, eventually};
 
 /// GitLab Runner as it calls the program and reads its files.
 struct Runner<'a>(&'a World);
 
 impl Runner<'_> {
     /// Every call of the Runner begins so.
-    fn call(&self, args: &[&str]) -> Run {
+    fn call(&self, args: &[&str]) -> Ended {
         self.0.run(&[&["--bugsnag-api-token=no-report"], args].concat())
     }
 
@@ -175,7 +175,7 @@ fn java_callers() {
     let host = world.host(Variant::Docker);
     world.create(&host, "dev", &[]).ok();
     assert_eq!(world.answer(&["status", "dev"]), "Running\n");
-    world.run(&["status", "nosuch"]).fails_saying(&["does not exist"]);
+    world.run(&["status", "nosuch"]).fails_saying(1, &["does not exist"]);
     let environment = world.answer(&["env", "dev", "--shell", "cmd"]);
     let set: Vec<(&str, &str)> =
         environment.lines().filter_map(|line| line.strip_prefix("SET ")?.split_once('=')).collect();

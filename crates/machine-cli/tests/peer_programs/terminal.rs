@@ -36,6 +36,8 @@ fn rm_asks() {
         for key in *keys {
             terminal.key(key);
         }
+        // The prompt stands on a line of its own, whatever ended the question.
+        terminal.until("the prompt is on a line of its own", |screen| screen.trim_end().ends_with("\n>"));
         terminal.line("echo rc $?");
         terminal.shows(&format!("\n{code}\n"));
         assert_eq!(place.answer(&["ls", "-q"]), *left, "{keys:?}");
@@ -54,8 +56,25 @@ fn ls_watch_draws_over_what_it_drew() {
     place.answer(&["rm", "-y", "web1"]);
     terminal.until("web1 is gone", |screen| !screen.contains("\nweb1 ") && screen.contains("web2 "));
     terminal.key("C-c");
+    terminal.until("the prompt is on a line of its own", |screen| screen.trim_end().ends_with("\n>"));
     terminal.line("echo rc $?");
     terminal.shows("\nrc 130\n");
+}
+
+#[test]
+fn ls_fits_a_narrow_terminal_and_is_whole_in_a_pipe() {
+    let Some((place, terminal)) = terminal(60) else { return };
+    place.create_none("a-machine-with-a-name-that-is-rather-long", &[]);
+    terminal.line("docker-machine ls -t 1; echo END");
+    let screen = terminal.shows("\nEND\n");
+    let rows: Vec<&str> = screen.lines().skip_while(|line| !line.starts_with("NAME ")).collect();
+    assert!(
+        rows[1].starts_with("a-machine") && rows[1].contains('…') && rows[2].starts_with("web1 "),
+        "{screen}"
+    );
+    assert_eq!(rows[3], "END", "{screen}");
+    terminal.line("docker-machine ls -t 1 | grep -c a-machine-with-a-name-that-is-rather-long");
+    terminal.shows("\n1\n");
 }
 
 #[test]

@@ -10,9 +10,10 @@ pub mod web;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use machine_testkit::Ended;
 use machine_testkit::lab::{Host, KeyKind, Lab, Login, Options, Spec, Variant};
 use serde_json::Value;
 
@@ -24,58 +25,6 @@ pub struct World {
     pub lab: Lab,
     root: tempfile::TempDir,
     store: PathBuf,
-}
-
-/// How a command of ours ended.
-pub struct Run {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-    pub line: String,
-}
-
-impl Run {
-    fn of(line: String, output: &Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            line,
-        }
-    }
-
-    /// Its stdout; the command must have succeeded.
-    #[track_caller]
-    pub fn ok(&self) -> &str {
-        assert_eq!(self.code, 0, "{self}");
-        &self.stdout
-    }
-
-    /// Its stderr; the command must have failed with that exit code.
-    #[track_caller]
-    pub fn fails(&self, code: i32) -> &str {
-        assert_eq!(self.code, code, "{self}");
-        &self.stderr
-    }
-
-    /// Asserts that stderr (of a failure with code 1) has all these texts.
-    #[track_caller]
-    pub fn fails_saying(&self, texts: &[&str]) {
-        self.fails(1);
-        for text in texts {
-            assert!(self.stderr.contains(text), "stderr lacks {text:?}\n{self}");
-        }
-    }
-}
-
-impl std::fmt::Display for Run {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "`docker-machine {}` ended with {}\n--- stdout\n{}\n--- stderr\n{}",
-            self.line, self.code, self.stdout, self.stderr
-        )
-    }
 }
 
 impl World {
@@ -140,17 +89,20 @@ impl World {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Run {
-        Run::of(args.join(" "), &self.command(args).output().unwrap())
+    pub fn run(&self, args: &[&str]) -> Ended {
+        Ended::of(format!("docker-machine {}", args.join(" ")), &self.command(args).output().unwrap())
     }
 
     /// Runs with something more in the environment.
-    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Run {
-        Run::of(args.join(" "), &self.command(args).envs(environment.iter().copied()).output().unwrap())
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Ended {
+        Ended::of(
+            format!("docker-machine {}", args.join(" ")),
+            &self.command(args).envs(environment.iter().copied()).output().unwrap(),
+        )
     }
 
     /// Runs with something on stdin.
-    pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Run {
+    pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ended {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -159,14 +111,14 @@ impl World {
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
-        Run::of(args.join(" "), &output)
+        Ended::of(format!("docker-machine {}", args.join(" ")), &output)
     }
 
     /// A line of a shell with the binary on its `PATH`.
-    pub fn shell(&self, shell: &str, line: &str) -> Run {
+    pub fn shell(&self, shell: &str, line: &str) -> Ended {
         let mut command = Command::new(shell);
         self.environment(&mut command);
-        Run::of(format!("[{shell}] {line}"), &command.arg("-c").arg(line).output().unwrap())
+        Ended::of(format!("[{shell}] {line}"), &command.arg("-c").arg(line).output().unwrap())
     }
 
     /// The stdout of a command that must succeed.
@@ -176,7 +128,7 @@ impl World {
     }
 
     /// `create -d generic` of a host as that user.
-    pub fn create_as(&self, host: &Host, name: &str, login: Login, more: &[&str]) -> Run {
+    pub fn create_as(&self, host: &Host, name: &str, login: Login, more: &[&str]) -> Ended {
         let (address, port, key) = (host.address().to_string(), host.ssh_port().to_string(), self.key());
         let mut args = vec!["create", "-d", "generic", "--generic-ip-address", &address];
         args.extend(["--generic-ssh-key", &key, "--generic-ssh-port", &port]);
@@ -187,7 +139,7 @@ impl World {
     }
 
     /// The same as root.
-    pub fn create(&self, host: &Host, name: &str, more: &[&str]) -> Run {
+    pub fn create(&self, host: &Host, name: &str, more: &[&str]) -> Ended {
         self.create_as(host, name, Login::Root, more)
     }
 

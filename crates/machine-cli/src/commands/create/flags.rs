@@ -1,12 +1,10 @@
 //! The flags of `create`: common ones, and those of a driver.
 
 use machine_core::{DriverSpec, FlagSpec};
+use machine_drivers::default::DefaultDriver;
 
 use crate::args::{Arguments, Command, Flag, GLOBAL_FLAGS, Group, argv};
 use crate::error::CliError;
-
-/// The driver where none is named, as in the reference program.
-pub const DEFAULT_DRIVER: &str = "virtualbox";
 
 const ENGINE: &str = "Engine";
 const CERTIFICATES: &str = "Certificates";
@@ -14,9 +12,14 @@ const REACH: &str = "Reaching the host";
 const SWARM: &str = "Standalone Swarm (retired)";
 const FAILURE: &str = "When it fails";
 
-const DRIVER: Flag = Flag::text("driver", "MACHINE_DRIVER", DEFAULT_DRIVER, "Driver to create machine with.")
-    .short('d')
-    .value("DRIVER");
+const DRIVER: Flag = Flag::text(
+    "driver",
+    "MACHINE_DRIVER",
+    "",
+    "Driver to create machine with. (default: virtualbox where it is installed, else qemu)",
+)
+.short('d')
+.value("DRIVER");
 
 /// The declaration.
 pub const COMMAND: Command = Command {
@@ -35,7 +38,7 @@ pub const COMMAND: Command = Command {
             "Custom URL to use for engine installation",
         )
         .value("URL")
-        .under(ENGINE),
+        .headed(ENGINE),
         Flag::text(
             "engine-install",
             "",
@@ -43,7 +46,7 @@ pub const COMMAND: Command = Command {
             "Where the engine comes from if the host has none: url, distro, none",
         )
         .value("HOW")
-        .under(ENGINE)
+        .headed(ENGINE)
         .added(),
         Flag::list(
             "engine-opt",
@@ -51,34 +54,34 @@ pub const COMMAND: Command = Command {
             "Specify arbitrary flags to include with the created engine in the form flag=value",
         )
         .value("FLAG=VALUE")
-        .under(ENGINE),
+        .headed(ENGINE),
         Flag::list(
             "engine-insecure-registry",
             "",
             "Specify insecure registries to allow with the created engine",
         )
         .value("HOST[:PORT]")
-        .under(ENGINE),
+        .headed(ENGINE),
         Flag::list("engine-registry-mirror", "ENGINE_REGISTRY_MIRROR", "Specify registry mirrors to use")
             .value("URL")
-            .under(ENGINE),
+            .headed(ENGINE),
         Flag::list(
             "engine-registry-ca",
             "",
             "Make the engine trust a registry's CA; without a registry, for all",
         )
         .value("FILE[=HOST:PORT]")
-        .under(ENGINE)
+        .headed(ENGINE)
         .added(),
         Flag::list("engine-label", "", "Specify labels for the created engine")
             .value("KEY=VALUE")
-            .under(ENGINE),
+            .headed(ENGINE),
         Flag::text("engine-storage-driver", "", "", "Specify a storage driver to use with the engine")
-            .under(ENGINE),
+            .headed(ENGINE),
         Flag::list("engine-env", "", "Specify environment variables to set in the engine")
             .value("NAME=VALUE")
-            .under(ENGINE),
-        Flag::list("tls-san", "", "Support extra SANs for TLS certs").value("NAME").under(CERTIFICATES),
+            .headed(ENGINE),
+        Flag::list("tls-san", "", "Support extra SANs for TLS certs").value("NAME").headed(CERTIFICATES),
         Flag::text(
             "tls-key-algorithm",
             "",
@@ -86,18 +89,18 @@ pub const COMMAND: Command = Command {
             "Kind of new certificates' keys: rsa-2048, ecdsa-p256, ed25519",
         )
         .value("ALGORITHM")
-        .under(CERTIFICATES)
+        .headed(CERTIFICATES)
         .added(),
         Flag::list("ssh-jump", "", "Reach the host through this one; repeated: through one after the other")
             .value("[USER@]HOST[:PORT]")
-            .under(REACH)
+            .headed(REACH)
             .added(),
-        Flag::switch("rollback", "Remove everything again if the create fails").under(FAILURE).added(),
+        Flag::switch("rollback", "Remove everything again if the create fails").headed(FAILURE).added(),
         Flag::text("resume", "", "", "Go on with the create of this machine where it stopped")
             .value("NAME")
-            .under(FAILURE)
+            .headed(FAILURE)
             .added(),
-        Flag::switch("swarm", "Configure Machine to join a Swarm cluster").under(SWARM),
+        Flag::switch("swarm", "Configure Machine to join a Swarm cluster").headed(SWARM),
         Flag::text(
             "swarm-image",
             "MACHINE_SWARM_IMAGE",
@@ -105,28 +108,29 @@ pub const COMMAND: Command = Command {
             "Specify Docker image to use for Swarm",
         )
         .value("IMAGE")
-        .under(SWARM),
-        Flag::switch("swarm-master", "Configure Machine to be a Swarm master").under(SWARM),
+        .headed(SWARM),
+        Flag::switch("swarm-master", "Configure Machine to be a Swarm master").headed(SWARM),
         Flag::text("swarm-discovery", "", "", "Discovery service to use with Swarm")
             .value("URL")
-            .under(SWARM),
+            .headed(SWARM),
         Flag::text("swarm-strategy", "", "spread", "Define a default scheduling strategy for Swarm")
-            .under(SWARM),
-        Flag::list("swarm-opt", "", "Define arbitrary flags for Swarm master").under(SWARM),
-        Flag::list("swarm-join-opt", "", "Define arbitrary flags for Swarm join").under(SWARM),
+            .headed(SWARM),
+        Flag::list("swarm-opt", "", "Define arbitrary flags for Swarm master").headed(SWARM),
+        Flag::list("swarm-join-opt", "", "Define arbitrary flags for Swarm join").headed(SWARM),
         Flag::text("swarm-host", "", "tcp://0.0.0.0:3376", "ip/socket to listen on for Swarm master")
             .value("URL")
-            .under(SWARM),
+            .headed(SWARM),
         Flag::text(
             "swarm-addr",
             "",
             "",
             "addr to advertise for Swarm (default: detect and use the machine IP)",
         )
-        .under(SWARM),
-        Flag::switch("swarm-experimental", "Enable Swarm experimental features").under(SWARM),
+        .headed(SWARM),
+        Flag::switch("swarm-experimental", "Enable Swarm experimental features").headed(SWARM),
     ],
     examples: &[
+        ("docker-machine create dev", "a Docker host in a virtual machine on this computer"),
         (
             "docker-machine create -d generic --generic-ip-address 203.0.113.7 --generic-ssh-user admin web1",
             "make a server that you have a Docker host",
@@ -149,12 +153,20 @@ pub fn driver_flags(args: &[String]) -> Result<Vec<Flag>, CliError> {
         return Ok(Vec::new());
     }
     let variable = || std::env::var("MACHINE_DRIVER").ok().filter(|name| !name.is_empty());
-    let named = argv::peek(args, &DRIVER, known).or_else(variable);
-    match named {
+    match argv::peek(args, &DRIVER, known).filter(|name| !name.is_empty()).or_else(variable) {
         Some(name) => Ok(of_driver(super::known_driver(&name)?.spec())),
-        // `create --help` has to work without a driver, even where the default one is not built in.
-        None if asks_for_help(args) => Ok(Vec::new()),
-        None => Ok(of_driver(super::known_driver(DEFAULT_DRIVER)?.spec())),
+        None => {
+            let default = DefaultDriver::look();
+            let heading =
+                format!("Options of the driver {} ({}; -d NAME: another's)", default.name, default.why);
+            let flags = match super::known_driver(default.name) {
+                Ok(driver) => of_driver(driver.spec()),
+                // Help has to work where the default driver is not built in.
+                Err(_) if asks_for_help(args) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            Ok(flags.into_iter().map(|flag| flag.under(heading.clone())).collect())
+        }
     }
 }
 
@@ -166,5 +178,6 @@ fn asks_for_help(args: &[String]) -> bool {
 
 /// A driver's flags under a heading of their own.
 pub fn of_driver(spec: &DriverSpec) -> Vec<Flag> {
-    spec.flags.iter().map(|flag: &FlagSpec| Flag::new(flag.clone()).under("Options of the driver")).collect()
+    let heading = format!("Options of the driver {}", spec.name);
+    spec.flags.iter().map(|flag: &FlagSpec| Flag::new(flag.clone()).under(heading.clone())).collect()
 }

@@ -34,14 +34,14 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     };
     let lifecycle = invocation.lifecycle();
     let name = request.name.to_string();
-    let rollback = request.rollback;
+    let (driver, rollback) = (request.driver.clone(), request.rollback);
     let report = progress::reporter(&name, to(invocation), view(invocation));
     let made = runtime::run(async { Ok(lifecycle.create(request, &*report).await) }, || {
         (!rollback).then(|| left(&lifecycle, &name, &invocation.program.called()))
     });
     drop(report);
     match made {
-        Ok(made) => finish(invocation, &name, made),
+        Ok(made) => finish(invocation, &name, &driver, made),
         Err(interrupted) if rollback => Err(roll_back(invocation, &lifecycle, &name, interrupted)),
         Err(interrupted) => Err(interrupted),
     }
@@ -72,25 +72,32 @@ fn go_on(invocation: &Invocation, name: &str) -> Result<(), CliError> {
         Some(left(&lifecycle, name, &invocation.program.called()))
     })?;
     drop(report);
-    finish(invocation, name, made)
+    let driver = lifecycle.store().load(name).map(|machine| machine.driver_name).unwrap_or_default();
+    finish(invocation, name, &driver, made)
 }
 
-fn view(invocation: &Invocation) -> View {
+/// What a terminal shows of a machine being made.
+pub fn view(invocation: &Invocation) -> View {
     if invocation.json() { View::Lines } else { View::Phases }
 }
 
-fn to(invocation: &Invocation) -> To {
+/// Where its lines go.
+pub fn to(invocation: &Invocation) -> To {
     if invocation.json() { To::Stderr } else { To::Stdout }
 }
 
-fn finish(
+/// Says how a machine that was made is used, or what went wrong.
+///
+/// # Errors
+/// What went wrong, with a crash report where that is worth one.
+pub fn finish(
     invocation: &Invocation,
     name: &str,
+    driver: &str,
     made: Result<machine_core::Machine, Error>,
 ) -> Result<(), CliError> {
-    let machine = made.map_err(|error| {
-        crash::of_failure(&error, &invocation.globals.store_path, "create", invocation.args.str("driver"))
-    })?;
+    let machine =
+        made.map_err(|error| crash::of_failure(&error, &invocation.globals.store_path, "create", driver))?;
     if invocation.json() {
         return output::print_line(&go_json::to_json(&machine));
     }
@@ -101,7 +108,7 @@ fn finish(
 }
 
 /// What an interrupted create leaves, and how to go on.
-fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> String {
+pub fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> String {
     if !lifecycle.store().exists(name) {
         return format!("Nothing is left of machine {}.", go::quote(name));
     }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use machine_core::{EngineOptions, MachineName, SwarmOptions};
+use machine_drivers::default::DefaultDriver;
 use machine_lifecycle::{CreateRequest, Error, InstallMethod, RegistryCa};
 
 use crate::commands::regenerate_certs::key_algorithm;
 use crate::error::CliError;
 use crate::invocation::Invocation;
+use crate::output;
 
 /// Reads the flags of `create`.
 ///
@@ -17,7 +19,7 @@ pub fn read(invocation: &Invocation, name: &str) -> Result<CreateRequest, CliErr
     let args = &invocation.args;
     Ok(CreateRequest {
         name: MachineName::new(name).map_err(|error| CliError::from(Error::BadName(error)))?,
-        driver: args.str("driver").to_owned(),
+        driver: driver(args.str("driver")),
         flags: args.values().clone(),
         engine: engine(invocation),
         swarm: swarm(invocation),
@@ -32,6 +34,16 @@ pub fn read(invocation: &Invocation, name: &str) -> Result<CreateRequest, CliErr
         ssh_jumps: args.list("ssh-jump").to_vec(),
         rollback: args.bool("rollback"),
     })
+}
+
+/// The driver that was named, or the default one: then the user is told.
+fn driver(named: &str) -> String {
+    if !named.is_empty() {
+        return named.to_owned();
+    }
+    let default = DefaultDriver::look();
+    output::note(&default.notice());
+    default.name.to_owned()
 }
 
 /// Lists that nobody gave are `[]` in the record, as in the reference program.

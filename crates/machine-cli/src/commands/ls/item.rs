@@ -7,10 +7,10 @@ use machine_lifecycle::Observation;
 use serde_json::{Value, json};
 
 use crate::commands::active::{Active, active};
-use crate::output::{go, template};
+use crate::output::go;
 
 /// The fields of a row for templates, with their headers: the reference program's.
-const HEADERS: [(&str, &str); 13] = [
+pub const HEADERS: [(&str, &str); 13] = [
     ("Name", "NAME"),
     ("Active", "ACTIVE"),
     ("ActiveHost", "ACTIVE_HOST"),
@@ -25,6 +25,9 @@ const HEADERS: [(&str, &str); 13] = [
     ("DockerVersion", "DOCKER"),
     ("ResponseTime", "RESPONSE"),
 ];
+
+/// The columns of the default table that go first where a terminal is narrow.
+pub const LESS_IMPORTANT: [&str; 4] = ["DOCKER", "DRIVER", "ACTIVE", "URL"];
 
 /// What `ls` says of a machine.
 pub struct Item {
@@ -84,7 +87,8 @@ impl Item {
         cells.join("\t") + "\n"
     }
 
-    fn fields(&self) -> Value {
+    /// The row for templates and JSON.
+    pub fn fields(&self) -> Value {
         let seen = &self.seen;
         json!({
             "Name": self.name,
@@ -101,11 +105,6 @@ impl Item {
             "DockerVersion": seen.docker_version,
             "ResponseTime": go::duration(seen.response_time),
         })
-    }
-
-    /// The row as a template sees it: a struct, in which an unknown field is an error.
-    pub fn template_value(&self) -> gtmpl_ng::Value {
-        template::structure(&self.fields())
     }
 
     /// The row as JSON: the fields of templates, the time as a number, and why a machine is incomplete.
@@ -126,9 +125,4 @@ pub fn is_readable(seen: &Observation) -> bool {
 /// The header of the default table.
 pub fn header_row() -> String {
     "NAME\tACTIVE\tDRIVER\tSTATE\tURL\tSWARM\tDOCKER\tERRORS\n".to_owned()
-}
-
-/// The header of a table by a template: the template filled in with the names of columns.
-pub fn headers() -> gtmpl_ng::Value {
-    template::map(&HEADERS.iter().map(|(field, title)| (*field, *title)).collect::<Value>())
 }

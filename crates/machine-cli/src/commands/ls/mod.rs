@@ -13,7 +13,7 @@ use self::item::Item;
 use crate::args::{Arguments, Command, Flag, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::output::template::{self, Functions, Template};
+use crate::output::rows::RowFormat;
 use crate::output::{self, table};
 use crate::{machines, runtime};
 
@@ -64,7 +64,14 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
 
 /// Ctrl-C is how a watch ends; there is nothing to say about it.
 fn end_of_watch(error: CliError) -> CliError {
-    if error.code() == crate::error::INTERRUPTED { CliError::Exit(crate::error::INTERRUPTED) } else { error }
+    if error.code() != crate::error::INTERRUPTED {
+        return error;
+    }
+    // The prompt does not stand behind the ^C.
+    if output::fancy_stdout() {
+        let _ = output::print("\n");
+    }
+    CliError::Exit(crate::error::INTERRUPTED)
 }
 
 /// What was asked for.
@@ -81,8 +88,8 @@ struct List {
 enum Format {
     /// The columns of the reference program.
     Default,
-    /// A template, and whether a header stands above it and columns are set.
-    Template { template: Box<Template>, table: bool },
+    /// By a template.
+    Rows(RowFormat),
 }
 
 impl List {
@@ -195,36 +202,20 @@ impl List {
 
 impl Format {
     fn parse(format: &str) -> Result<Self, CliError> {
-        if format.is_empty() {
-            return Ok(Self::Default);
-        }
-        let (table, format) = match format.strip_prefix("table") {
-            Some(rest) => (true, rest),
-            None => (false, format),
-        };
-        let source = format.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n") + "\n";
-        let template =
-            Template::parse(&source, Functions::Go).map_err(|error| CliError::new(error.to_string()))?;
-        Ok(Self::Template { template: Box::new(template), table })
+        if format.is_empty() { Ok(Self::Default) } else { Ok(Self::Rows(RowFormat::parse(format)?)) }
     }
 
     fn text(&self, items: &[Item]) -> Result<String, CliError> {
-        let wrong = |problem: template::Problem| CliError::new(problem.to_string());
         match self {
             Self::Default => {
                 let rows: String = items.iter().map(Item::row).collect();
-                Ok(table::columns(&(item::header_row() + &rows)))
+                let text = item::header_row() + &rows;
+                Ok(match output::columns_of_stdout() {
+                    Some(width) => table::fitted(&text, width, &item::LESS_IMPORTANT),
+                    None => table::columns(&text),
+                })
             }
-            Self::Template { template, table } => {
-                let mut text = String::new();
-                if *table {
-                    text.push_str(&template.render(item::headers()).map_err(wrong)?);
-                }
-                for item in items {
-                    text.push_str(&template.render(item.template_value()).map_err(wrong)?);
-                }
-                Ok(if *table { table::columns(&text) } else { text })
-            }
+            Self::Rows(format) => format.text(&item::HEADERS, items.iter().map(Item::fields)),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! `cargo xtask demo`: the whole way from nothing to a container on a machine, with the time of each step.
 
+mod container;
+mod lab;
+mod local;
+
 use std::{
     error::Error,
     path::PathBuf,
@@ -7,21 +11,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Arg, ArgMatches, Command};
-use machine_testkit::lab::{Host, Lab, Spec, Variant};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::{Outcome, setup, workspace};
+use crate::{Outcome, workspace};
 
 /// The machine's name.
 const MACHINE: &str = "demo";
-/// The image that is made for it, as no registry may be in reach.
+/// The image of the container that is made for it, as no registry may be in reach.
 const IMAGE: &str = "demo/busybox";
 
 pub fn cli() -> Command {
-    let variant = Arg::new("variant").long("variant").default_value("docker");
+    let lab = Arg::new("lab")
+        .long("lab")
+        .action(ArgAction::SetTrue)
+        .help("On a server that is there already, made of namespaces (needs root; half a minute)");
+    let variant = Arg::new("variant").long("variant").default_value("docker").requires("lab");
     Command::new("demo")
-        .about("Make a real host, create a machine on it, run a container there, and say how long each step took")
-        .arg(variant.help("What the host's engine is like: docker, socket, stopped"))
+        .about(
+            "Make a virtual machine with an engine, run a container there, and say how long each step took",
+        )
+        .arg(lab)
+        .arg(variant.help("With --lab: what the host's engine is like: docker, socket, stopped"))
+}
+
+pub fn run(given: &ArgMatches) -> Outcome {
+    if !given.get_flag("lab") {
+        return local::run();
+    }
+    lab::run(given.get_one::<String>("variant").ok_or("no variant")?.parse()?)
 }
 
 /// The steps that were taken.
@@ -34,46 +51,19 @@ impl Steps {
         what: &'static str,
         work: impl FnOnce() -> Result<T, Box<dyn Error>>,
     ) -> Result<T, Box<dyn Error>> {
-        println!("\n── {what}");
+        say!("\n── {what}");
         let start = Instant::now();
         let value = work().map_err(|e| format!("{what}: {e}"))?;
         self.0.push((what, start.elapsed()));
         Ok(value)
     }
-}
 
-pub fn run(given: &ArgMatches) -> Outcome {
-    if !rustix::process::geteuid().is_root() {
-        return Err("the demo makes a host of namespaces and needs root: run it with sudo".into());
+    fn print(&self) {
+        say!("\n── how long each step took");
+        for (what, time) in &self.0 {
+            say!("{:>8.2} s  {what}", time.as_secs_f64());
+        }
     }
-    let variant: Variant = given.get_one::<String>("variant").ok_or("no variant")?.parse()?;
-    let mut steps = Steps::default();
-    println!(
-        "This makes a Debian host in namespaces of this computer, a machine \"{MACHINE}\" on it in a store of its own,"
-    );
-    println!("runs a container there by the docker client, and removes all of it again.");
-    steps.take("install what is missing", setup::packages)?;
-    let lab = steps.take("make the root file system, unless it is there", || Ok(Lab::open()?))?;
-    let program = steps.take("build docker-machine", || workspace::build("dev"))?;
-    let host = steps
-        .take("bring up a host: systemd, sshd, Debian's engine", || Ok(lab.host(Spec::new(variant))?))?;
-    println!("it is at {}", host.address());
-    let store = tempfile::tempdir()?;
-    use_machine(
-        &mut steps,
-        &Session { program, store: store.path().to_owned(), client: docker_client(&lab) },
-        &lab,
-        &host,
-    )?;
-    steps.take("take the host down", || {
-        drop(host);
-        Ok(())
-    })?;
-    println!("\n── how long each step took");
-    for (what, time) in steps.0 {
-        println!("{:>8.2} s  {what}", time.as_secs_f64());
-    }
-    Ok(())
 }
 
 /// The program with a store, and the docker client that is used with it.
@@ -87,6 +77,11 @@ impl Session {
     /// Our program, shown as it is called.
     fn machine(&self, words: &[&str]) -> Process {
         show("docker-machine", words);
+        self.quietly(words)
+    }
+
+    /// Our program.
+    fn quietly(&self, words: &[&str]) -> Process {
         let mut program = workspace::command(&self.program.to_string_lossy());
         program.env("MACHINE_STORAGE_PATH", &self.store).args(words);
         program
@@ -106,29 +101,16 @@ impl Session {
     }
 }
 
-fn use_machine(steps: &mut Steps, session: &Session, lab: &Lab, host: &Host) -> Outcome {
-    let (address, key, port) =
-        (host.address().to_string(), host.key().to_string_lossy().into_owned(), host.ssh_port().to_string());
-    steps.take("docker-machine create", || {
-        let mut words = vec!["create", "--driver", "generic", "--generic-ip-address", &address];
-        words.extend([
-            "--generic-ssh-user",
-            "debian",
-            "--generic-ssh-key",
-            &key,
-            "--generic-ssh-port",
-            &port,
-            MACHINE,
-        ]);
-        workspace::run(&mut session.machine(&words))
-    })?;
+/// Uses a machine that was made, and removes it. `image` gets an image onto its engine and returns the image's name.
+fn use_machine(
+    steps: &mut Steps,
+    session: &Session,
+    image: impl FnOnce() -> Result<String, Box<dyn Error>>,
+) -> Outcome {
     steps.take("docker-machine ls", || workspace::run(&mut session.machine(&["ls"])))?;
-    let tar = lab.image_tar().to_string_lossy().into_owned();
-    steps.take("an image, made on the spot", || {
-        workspace::run(&mut session.docker(&["import", &tar, IMAGE])?)
-    })?;
+    let image = steps.take("an image for a container, made on the spot", image)?;
     steps.take("docker run", || {
-        let words = ["run", "--rm", IMAGE, "sh", "-c", "echo hello from a container; uname -a"];
+        let words = ["run", "--rm", &image, "sh", "-c", "echo hello from a container; uname -a"];
         workspace::run(&mut session.docker(&words)?)
     })?;
     steps.take("docker-machine ssh", || workspace::run(&mut session.machine(&["ssh", MACHINE, "uptime"])))?;
@@ -138,13 +120,12 @@ fn use_machine(steps: &mut Steps, session: &Session, lab: &Lab, host: &Host) -> 
 /// Prints a command line as one would type it.
 fn show(program: &str, words: &[&str]) {
     let typed = words.iter().map(|w| if w.contains([' ', ';']) { format!("'{w}'") } else { (*w).to_owned() });
-    println!("$ {program} {}", typed.collect::<Vec<_>>().join(" "));
+    say!("$ {program} {}", typed.collect::<Vec<_>>().join(" "));
 }
 
-/// This computer's docker client, or else the one of the lab's root file system.
-fn docker_client(lab: &Lab) -> PathBuf {
-    let own = machine_testkit::skip::find_program("docker");
-    own.unwrap_or_else(|| lab.docker_client())
+/// This computer's docker client.
+fn docker_client() -> Option<PathBuf> {
+    machine_testkit::skip::find_program("docker")
 }
 
 #[cfg(test)]
