@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+mod boot2docker;
 pub mod default;
 pub mod generic;
+mod hypervisor_lock;
 pub mod libvirt;
 pub mod none;
 mod power;
