@@ -182,8 +182,15 @@ pub fn of_file(file: &Path) -> io::Result<String> {
 }
 
 /// The SHA-256 of a text, hexadecimal.
+#[must_use]
 pub fn of_text(text: &str) -> String {
-    hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+    of_bytes(text.as_bytes())
+}
+
+/// The SHA-256 of some bytes, hexadecimal.
+#[must_use]
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -243,13 +250,13 @@ mod tests {
 
     #[test]
     fn known_checksums() {
-        assert_eq!(of_text("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(of_bytes(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         let expected = Digest { algorithm: Algorithm::Sha512, hex: String::new() };
         let mut hasher = Hasher::new(Some(&expected));
         hasher.update(b"a");
         hasher.read(&b"bc"[..]).expect("it is in memory");
         let (sha256, all) = hasher.finish();
-        assert_eq!(sha256, of_text("abc"));
+        assert_eq!(sha256, of_bytes(b"abc"));
         assert!(all[1].hex.starts_with("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea2"), "{all:?}");
     }
 }
