@@ -183,6 +183,9 @@ pub struct Prospect {
     /// The wish where the look made it more definite, e.g. by the address that the host will have. It takes the wish's
     /// place: it is recorded before `create`, and [`Driver::known`] is asked again.
     pub wish: Option<DriverState>,
+    /// Whether the host will read nothing of the seed but the authorized key, as boot2docker does. It then has an SSH
+    /// host key of its own.
+    pub seedless: bool,
 }
 
 /// What an image has in it.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::provision::Work;
 use crate::wait::{self, Look};
-use crate::{Error, Lifecycle};
+use crate::{Error, Host, Lifecycle};
 
 /// From how many days before a certificate's end on the user is told.
 const WARN_DAYS: i64 = 30;
@@ -108,8 +108,15 @@ impl Lifecycle {
     /// Waits for the engine of a host that was (re)started. Where the host's address is new, the engine's certificate
     /// does not name it: then it gets one that does.
     pub(crate) async fn wait_for_engine(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
-        let machine = self.store.load(name)?;
-        match self.wait_until_ready(&machine, report).await {
+        let mut machine = self.store.load(name)?;
+        let driver = self.driver(&machine.driver_name)?;
+        let answered = if driver.spec().capabilities.user_data {
+            let host = Host::new(&self.store, &self.name(name)?, report);
+            self.wait_for_booted_engine(&*driver, &host, &mut machine, None).await
+        } else {
+            self.wait_until_ready(&machine, report).await
+        };
+        match answered {
             Err(Error::Connection { source, .. }) if source.is_certificate() => {
                 report.report(Event::Notice(format!(
                     "the engine's certificate does not fit any more ({source}); machine {name:?} gets a new one"
@@ -121,7 +128,7 @@ impl Lifecycle {
     }
 }
 
-fn connection_error(machine: &Machine, url: &str, source: EngineError) -> Error {
+pub(crate) fn connection_error(machine: &Machine, url: &str, source: EngineError) -> Error {
     let host = url.split_once("://").map_or(url, |(_, rest)| rest).to_owned();
     Error::Connection { machine: machine.name.clone(), host, source: Box::new(source) }
 }

@@ -1,7 +1,7 @@
 //! Making a machine, and going on where that stopped.
 
 use machine_core::{
-    AuthOptions, CONFIG_VERSION, Checkpoint, ConfigureContext, Driver, DriverError, DriverState,
+    AuthOptions, CONFIG_VERSION, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverState,
     EngineOptions, ErrorKind, HostOptions, Machine, MachineName, Reporter, State, SwarmOptions,
 };
 use machine_store::{MachineLock, Operation, Phase, Status, Store};
@@ -50,10 +50,10 @@ impl Lifecycle {
         extras.store(&mut recorder.journal.extra);
         self.store.create(&lock, &machine, &recorder.journal)?;
         line(report, "Creating machine...");
-        match self.complete(&*driver, machine, &lock, &mut recorder, report).await {
+        let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
+        match recorder.close(outcome) {
             Ok(machine) => Ok(machine),
             Err(cause) => {
-                recorder.fail(&cause.to_string(), cause.hint().as_deref());
                 let left = match request.rollback {
                     true => self.roll_back(&*driver, &request.name, &lock, report).await,
                     false => Left::Record,
@@ -79,10 +79,7 @@ impl Lifecycle {
         self.ensure_certificates(recorder.key_algorithm(), report).await?;
         line(report, format!("Resuming the creation of {name:?}..."));
         let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
-        outcome.map_err(|cause| {
-            recorder.fail(&cause.to_string(), cause.hint().as_deref());
-            Error::Create { machine: name.to_owned(), cause: Box::new(cause), left: Left::Record }
-        })
+        recorder.close(outcome).map_err(|cause| kept(name, cause))
     }
 
     /// Makes a machine whose disk begins as a copy of another's. It has an identity of its own: keys, certificates, host
@@ -127,10 +124,7 @@ impl Lifecycle {
         self.store.create(&lock, &machine, &recorder.journal)?;
         line(report, format!("Cloning {source:?} to {new:?}..."));
         let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
-        outcome.map_err(|cause| {
-            recorder.fail(&cause.to_string(), cause.hint().as_deref());
-            Error::Create { machine: new.to_owned(), cause: Box::new(cause), left: Left::Record }
-        })
+        recorder.close(outcome).map_err(|cause| kept(new, cause))
     }
 
     /// The phases after the record. Each first looks whether its work is done.
@@ -142,37 +136,33 @@ impl Lifecycle {
         recorder: &mut Recorder<'_>,
         report: &dyn Reporter,
     ) -> Result<Machine, Error> {
-        recorder.enter(Phase::Host);
-        recorder.save()?;
+        recorder.advance(Phase::Host)?;
         let host = Host::new(&self.store, &self.name(lock.name())?, report);
+        let prepared = self.prepare_seed(driver, &host, &mut machine, lock, recorder).await?;
+        let cx = Cx { seed: prepared.as_ref().map(|prepared| &prepared.seed), ..host.cx() };
         let wish = machine.driver.clone();
         let mut checkpoint = RecordCheckpoint { store: &self.store, lock, machine: &mut machine };
-        let made = driver
-            .create(&host.cx(), wish, &mut checkpoint)
-            .await
-            .map_err(|error| Error::DriverCreate(Box::new(error)))?;
-        machine.driver = made;
+        let made = driver.create(&cx, wish, &mut checkpoint).await;
+        machine.driver = made.map_err(|error| Error::DriverCreate(Box::new(error)))?;
         self.store.save(lock, &machine)?;
-        if driver.spec().capabilities.ssh {
-            recorder.enter(Phase::Reach);
-            recorder.save()?;
+        if !driver.spec().capabilities.ssh {
+            return Ok(machine);
+        }
+        if prepared.is_some_and(|prepared| prepared.by_itself) {
+            self.wait_for_first_boot(driver, &host, &mut machine, lock, recorder).await?;
+        } else {
+            recorder.advance(Phase::Reach)?;
             line(report, "Waiting for machine to be running, this may take a few minutes...");
             // A driver that only dials says no more than the SSH session will, and not why.
             if can_be_started(driver) {
                 self.wait_for_state(driver, &host, &mut machine, lock, State::Running).await?;
             }
             line(report, "Detecting operating system of created instance...");
-            line(report, "Waiting for SSH to be available...");
-            let session = self.reach(&machine, recorder, report).await?;
-            self.provision_over(&session, &mut machine, lock, recorder, Work::Everything, report).await?;
-            session.close().await;
-            recorder.enter(Phase::Ready);
-            recorder.save()?;
+            self.work_over_ssh(&mut machine, lock, recorder, Work::Everything, report).await?;
             line(report, "Checking connection to Docker...");
             self.wait_until_ready(&machine, report).await?;
-            line(report, "Docker is up and running!");
         }
-        recorder.done()?;
+        line(report, "Docker is up and running!");
         Ok(machine)
     }
 
@@ -251,6 +241,11 @@ pub enum Left {
     Nothing,
     /// The record, because rolling back failed too.
     RollbackFailed(Box<Error>),
+}
+
+/// A create that failed and was left as it is.
+fn kept(machine: &str, cause: Error) -> Error {
+    Error::Create { machine: machine.to_owned(), cause: Box::new(cause), left: Left::Record }
 }
 
 /// Puts each state of the driver on disk before the driver goes on.

@@ -120,6 +120,25 @@ pub enum Error {
         /// The machine.
         machine: String,
     },
+    /// The host went down while it was waited for.
+    #[error("the host of machine {machine:?} went down while it was waited for: it is {}{}", state.as_str().to_lowercase(), sign(last_sign))]
+    WentDown {
+        /// The machine.
+        machine: String,
+        /// What it is doing.
+        state: State,
+        /// The last thing that was seen of it.
+        last_sign: String,
+    },
+    /// A host that sets itself up did not, and it could not be done over SSH either.
+    #[error("{}; over SSH: {second}", first.to_string().trim())]
+    FirstBoot {
+        /// What was waited for in vain.
+        first: Box<Error>,
+        /// What happened over SSH.
+        #[source]
+        second: Box<Error>,
+    },
     /// The machine has no SSH: it is only a URL.
     #[error("machine {machine:?} (driver {driver:?}) has no SSH: {what} is not possible")]
     NoSsh {
@@ -308,11 +327,16 @@ impl Error {
             ),
             Self::NoAddress { machine } => Some(format!("`docker-machine start {machine}` may give it one")),
             Self::Ssh { machine, source } => ssh_hint(machine, source),
+            Self::FirstBoot { second, .. } => second.hint(),
             Self::Plan { source, .. } => source.hint(),
             Self::Step { source, .. } => source.hint(),
             _ => None,
         }
     }
+}
+
+fn sign(last_sign: &str) -> String {
+    if last_sign.is_empty() { String::new() } else { format!("; last seen of it: {last_sign}") }
 }
 
 fn ssh_hint(machine: &str, error: &machine_ssh::Error) -> Option<String> {

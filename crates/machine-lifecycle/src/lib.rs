@@ -9,10 +9,12 @@
 //! engine together. It prints nothing.
 #![forbid(unsafe_code)]
 
+mod boot;
 mod certificates;
 mod connection;
 mod create;
 mod error;
+mod key_file;
 mod locks;
 mod observe;
 mod power;
@@ -22,6 +24,7 @@ mod recorder;
 mod regenerate;
 mod remove;
 mod request;
+mod seed;
 mod settings;
 mod shape;
 mod upgrade;

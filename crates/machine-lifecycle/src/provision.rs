@@ -59,24 +59,28 @@ impl Lifecycle {
         recorder.begin(operation, Phase::Certificates);
         let done = async {
             self.ensure_certificates(recorder.key_algorithm(), report).await?;
-            recorder.enter(Phase::Reach);
-            recorder.save()?;
-            line(report, "Waiting for SSH to be available...");
-            let session = self.reach(&machine, &mut recorder, report).await?;
-            self.provision_over(&session, &mut machine, &lock, &mut recorder, work, report).await?;
-            session.close().await;
-            recorder.enter(Phase::Ready);
-            recorder.save()?;
+            recorder.advance(Phase::Reach)?;
+            self.work_over_ssh(&mut machine, &lock, &mut recorder, work, report).await?;
             self.wait_until_ready(&machine, report).await
         }
         .await;
-        match done {
-            Ok(()) => recorder.done(),
-            Err(error) => {
-                recorder.fail(&error.to_string(), error.hint().as_deref());
-                Err(error)
-            }
-        }
+        recorder.close(done)
+    }
+
+    /// Reaches the host and works on it; the engine is to be waited for then.
+    pub(crate) async fn work_over_ssh(
+        &self,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        recorder: &mut Recorder<'_>,
+        work: Work,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        line(report, "Waiting for SSH to be available...");
+        let session = self.reach(machine, recorder, report).await?;
+        self.provision_over(&session, machine, lock, recorder, work, report).await?;
+        session.close().await;
+        recorder.advance(Phase::Ready)
     }
 
     /// Probes the host, plans, and sends the plan: two commands over one session.
@@ -90,8 +94,7 @@ impl Lifecycle {
         report: &dyn Reporter,
     ) -> Result<(), Error> {
         let name = machine.name.clone();
-        recorder.enter(Phase::Provision);
-        recorder.save()?;
+        recorder.advance(Phase::Provision)?;
         line(report, "Detecting the provisioner...");
         let facts = self.probe(session, machine, report).await?;
         report.report(Event::Debug(format!("the host is {}", facts.display_name())));
@@ -114,12 +117,7 @@ impl Lifecycle {
         line(report, "Copying certs to the remote machine...");
         line(report, "Setting Docker configuration on the remote daemon...");
         self.run(session, machine, &facts, &plan, report).await?;
-        if work == Work::Everything && machine.host_options.swarm_options.is_swarm {
-            line(report, "Configuring swarm...");
-            self.wait_until_ready(machine, report).await?;
-            self.start_swarm(machine, wish.port, remote_dir, report).await?;
-        }
-        Ok(())
+        if work == Work::Everything { self.configure_swarm(machine, report).await } else { Ok(()) }
     }
 
     /// What the host is.
@@ -157,9 +155,7 @@ impl Lifecycle {
         plan: &Plan,
         report: &dyn Reporter,
     ) -> Result<Outcome, Error> {
-        for warning in &plan.warnings {
-            report.report(Event::Warning(warning.clone()));
-        }
+        warn_of(plan, report);
         let script = render::script(plan);
         let mut progress = Progress::new(&script);
         let limits = ExecLimits::of(Duration::from_secs(script.limit_s()) + SCRIPT_SLACK);
@@ -182,7 +178,7 @@ impl Lifecycle {
     }
 
     /// Puts the paths on the host into the record, as the reference program does.
-    fn keep_remote_paths(
+    pub(crate) fn keep_remote_paths(
         &self,
         machine: &mut Machine,
         lock: &MachineLock,
@@ -231,28 +227,36 @@ impl Lifecycle {
         })
     }
 
+    /// The port on which the engine listens on the host itself.
     fn engine_port(&self, machine: &Machine) -> Result<u16, Error> {
-        let url = self.known(machine)?.url;
-        Ok(url
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.trim_end_matches('/').parse().ok())
-            .unwrap_or(DEFAULT_PORT))
+        let known = self.known(machine)?;
+        let of_url =
+            || known.url.rsplit_once(':').and_then(|(_, port)| port.trim_end_matches('/').parse().ok());
+        Ok(known.engine_port.or_else(of_url).unwrap_or(DEFAULT_PORT))
     }
 
-    /// Starts the retired Swarm's containers, replacing those that are there.
-    async fn start_swarm(
+    /// Starts the retired Swarm's containers where the machine belongs to one, replacing those that are there.
+    pub(crate) async fn configure_swarm(
         &self,
         machine: &Machine,
-        engine_port: u16,
-        certificates_dir: &str,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
+        if !machine.host_options.swarm_options.is_swarm {
+            return Ok(());
+        }
+        line(report, "Configuring swarm...");
+        self.wait_until_ready(machine, report).await?;
         report.report(Event::Warning(
             "standalone Swarm is retired; `docker swarm` is its successor and is part of the engine".into(),
         ));
         let known = self.known(machine)?;
         let options = &machine.host_options;
-        let host = swarm::SwarmHost { ip: &known.ip, engine_port, certificates_dir };
+        let remote_dir = options.auth_options.server_cert_remote_path.rsplit_once('/');
+        let host = swarm::SwarmHost {
+            ip: &known.ip,
+            engine_port: self.engine_port(machine)?,
+            certificates_dir: remote_dir.map_or("/", |(dir, _)| dir),
+        };
         let containers = swarm::containers(&options.swarm_options, &options.engine_options, &host)
             .map_err(|error| Error::SwarmHost { machine: machine.name.clone(), source: error })?;
         let tls = TlsConfigs::default().of(machine)?;
@@ -297,6 +301,13 @@ const SCRIPT_SLACK: Duration = Duration::from_secs(30);
 const DEFAULT_PORT: u16 = 2376;
 /// Certificates are made valid from five minutes before now on.
 const CLOCK_SKEW_S: i64 = 240;
+
+/// Says what the user should know although the plan can be carried out.
+pub(crate) fn warn_of(plan: &Plan, report: &dyn Reporter) {
+    for warning in &plan.warnings {
+        report.report(Event::Warning(warning.clone()));
+    }
+}
 
 fn report_step(report: &dyn Reporter, event: StepEvent) {
     let step = |name, status| Event::Step { name, status };

@@ -126,10 +126,22 @@ impl Lifecycle {
         recorder: &mut Recorder<'_>,
         report: &dyn Reporter,
     ) -> Result<Session, Error> {
+        self.reach_within(machine, self.patience(machine), recorder, report).await
+    }
+
+    /// [`Lifecycle::reach`] with a limit of its own.
+    pub(crate) async fn reach_within(
+        &self,
+        machine: &Machine,
+        limit: Duration,
+        recorder: &mut Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<Session, Error> {
         let endpoint = self.endpoint(machine)?;
         let route = self.route(&endpoint, &ConnectOptions::default(), &recorder.journal)?;
         let what = format!("ssh on {}", route.target.address());
-        let retry = self.patience(machine);
+        let grace = if self.is_fresh(machine) { AUTH_GRACE } else { Duration::ZERO };
+        let retry = RetryOptions { limit, auth_grace: grace };
         let session = Session::connect_with_retry(
             &route.target,
             &route.credentials,
@@ -148,17 +160,19 @@ impl Lifecycle {
         Ok(session)
     }
 
-    /// How long a host may take. One that cloud-init sets up may not know our key yet; a server that somebody already
-    /// has does or never will, and boots at the longest.
-    fn patience(&self, machine: &Machine) -> RetryOptions {
-        let driver = self.driver(&machine.driver_name);
-        let fresh = driver.as_ref().is_ok_and(|driver| driver.spec().capabilities.user_data);
-        let ours = driver.as_ref().is_ok_and(|driver| can_be_started(&**driver));
+    /// How long a host may take until it lets us in. A server that somebody already has boots at the longest.
+    fn patience(&self, machine: &Machine) -> Duration {
         let limit = self.settings.reach_limit;
-        RetryOptions {
-            limit: if ours { limit } else { limit.min(EXISTING_LIMIT) },
-            auth_grace: if fresh { AUTH_GRACE } else { Duration::ZERO },
+        match self.driver(&machine.driver_name) {
+            Ok(driver) if driver.spec().capabilities.user_data => self.settings.boot_limit,
+            Ok(driver) if can_be_started(&*driver) => limit,
+            _ => limit.min(EXISTING_LIMIT),
         }
+    }
+
+    /// Whether cloud-init sets the host up: it may not know our key yet. Any other host does or never will.
+    fn is_fresh(&self, machine: &Machine) -> bool {
+        self.driver(&machine.driver_name).is_ok_and(|driver| driver.spec().capabilities.user_data)
     }
 
     fn endpoint(&self, machine: &Machine) -> Result<SshEndpoint, Error> {

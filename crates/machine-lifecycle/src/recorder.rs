@@ -7,7 +7,9 @@ use machine_store::{Journal, MachineLock, Operation, Phase, Status, Store, Store
 use machine_tls::KeyAlgorithm;
 
 use crate::Error;
+use crate::key_file::KeyFile;
 use crate::request::Extras;
+use crate::seed::HOST_KEY_FILE;
 
 /// What the journal says of who writes it.
 const PROGRAM_VERSION: &str = concat!("docker-machine ", env!("CARGO_PKG_VERSION"));
@@ -51,6 +53,12 @@ impl<'a> Recorder<'a> {
         self.phase = Some((phase, Instant::now()));
     }
 
+    /// Ends the running phase, begins the next, and puts that on disk: there is a record by now.
+    pub(crate) fn advance(&mut self, phase: Phase) -> Result<(), Error> {
+        self.enter(phase);
+        self.save()
+    }
+
     fn leave(&mut self) {
         if let Some((phase, since)) = self.phase.take() {
             let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -65,11 +73,31 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Closes the journal: all is done.
-    pub(crate) fn done(&mut self) -> Result<(), Error> {
+    /// Pins a key that the host will have, beside those that are pinned already.
+    pub(crate) fn pin(&mut self, key: String) -> Result<(), Error> {
+        if self.journal.host_keys.contains(&key) {
+            return Ok(());
+        }
+        self.journal.host_keys.push(key);
+        self.save()
+    }
+
+    /// Closes the journal with what came of the operation.
+    pub(crate) fn close<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        match &outcome {
+            Ok(_) => self.done()?,
+            Err(error) => self.fail(&error.to_string(), error.hint().as_deref()),
+        }
+        outcome
+    }
+
+    /// All is done: nothing will be seeded any more.
+    fn done(&mut self) -> Result<(), Error> {
         self.leave();
         self.journal.status = Status::Done;
-        self.save()
+        self.save()?;
+        KeyFile::forget(&self.lock.dir().join(HOST_KEY_FILE));
+        Ok(())
     }
 
     /// Closes the journal with what went wrong. That it can't be written must not hide the error itself.

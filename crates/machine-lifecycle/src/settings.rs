@@ -16,6 +16,9 @@ pub struct Settings {
     pub reach_limit: Duration,
     /// How long to wait for the engine after it was (re)started.
     pub engine_limit: Duration,
+    /// How long to wait for a host that boots: for its SSH server, or for its engine where nobody needs to log in.
+    /// Minutes where a processor is emulated.
+    pub boot_limit: Duration,
     /// How long one connection to an engine may take.
     pub dial_limit: Duration,
     /// The user's `~/.ssh`, for default keys.
@@ -32,6 +35,7 @@ impl Settings {
             lock_limit: Duration::from_secs(60),
             reach_limit: Duration::from_secs(5 * 60),
             engine_limit: Duration::from_secs(90),
+            boot_limit: Duration::from_secs(10 * 60),
             dial_limit: Duration::from_secs(20),
             ssh_dir: None,
         }

@@ -41,8 +41,7 @@ impl Lifecycle {
         let done = async {
             recorder.save()?;
             let session = self.reach(&machine, &mut recorder, report).await?;
-            recorder.enter(Phase::Provision);
-            recorder.save()?;
+            recorder.advance(Phase::Provision)?;
             let facts = self.probe(&session, &machine, report).await?;
             let before = facts.engine.version.clone();
             let certificates = self.machine_certificates(&machine, &lock, recorder.key_algorithm(), false)?;
@@ -57,24 +56,14 @@ impl Lifecycle {
             Ok::<_, Error>(before)
         }
         .await;
-        match done {
-            Ok(before) => {
-                recorder.done()?;
-                let after = self.engine_version(&machine).await?;
-                line(
-                    report,
-                    match before {
-                        Some(before) if before == after => format!("The engine is up to date: {after}."),
-                        Some(before) => format!("The engine went from {before} to {after}."),
-                        None => format!("The engine is now {after}."),
-                    },
-                );
-                Ok(())
-            }
-            Err(error) => {
-                recorder.fail(&error.to_string(), error.hint().as_deref());
-                Err(error)
-            }
-        }
+        let before = recorder.close(done)?;
+        let after = self.engine_version(&machine).await?;
+        let text = match before {
+            Some(before) if before == after => format!("The engine is up to date: {after}."),
+            Some(before) => format!("The engine went from {before} to {after}."),
+            None => format!("The engine is now {after}."),
+        };
+        line(report, text);
+        Ok(())
     }
 }
