@@ -1,6 +1,9 @@
 //! Completion: a shell asks this program what may stand at the cursor.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ValueHint};
 use clap_complete::engine::{
@@ -8,10 +11,14 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{CompleteEnv, Shells};
 
+use machine_core::Silent;
+use machine_lifecycle::{Lifecycle, Settings};
+use machine_store::Store;
+
 use crate::args::{Arguments, Flag, WordKind, command_tree, default_store_path};
 use crate::commands::{COMMANDS, FAMILIES, create};
 use crate::error::CliError;
-use crate::invocation;
+use crate::{invocation, runtime};
 
 /// The variable by which a shell's script asks.
 const VARIABLE: &str = "DOCKER_MACHINE_COMPLETE";
@@ -99,17 +106,48 @@ fn with_word(arg: Arg, is: WordKind) -> Arg {
     let arg = arg.hide(false);
     match is {
         WordKind::Machine => arg.add(ArgValueCandidates::new(machines)),
-        WordKind::Path => arg.value_hint(ValueHint::AnyPath),
-        WordKind::Snapshot | WordKind::Image | WordKind::New => arg,
+        WordKind::Snapshot => arg.add(ArgValueCandidates::new(snapshots)),
+        WordKind::Image => arg.add(ArgValueCandidates::new(images)),
+        WordKind::New => arg,
+    }
+}
+
+/// The store's root folder, as far as the environment knows it.
+fn root() -> Option<PathBuf> {
+    match std::env::var_os("MACHINE_STORAGE_PATH").filter(|path| !path.is_empty()) {
+        Some(path) => Some(path.into()),
+        None => default_store_path().ok(),
     }
 }
 
 fn names() -> Vec<String> {
-    let root = match std::env::var_os("MACHINE_STORAGE_PATH").filter(|path| !path.is_empty()) {
-        Some(path) => Ok(path.into()),
-        None => default_store_path(),
-    };
-    root.ok().and_then(|root| machine_store::Store::new(root).machine_names().ok()).unwrap_or_default()
+    root().and_then(|root| Store::new(root).machine_names().ok()).unwrap_or_default()
+}
+
+/// How long a driver may take to list snapshots while somebody waits at the prompt.
+const SNAPSHOTS_LIMIT: Duration = Duration::from_secs(3);
+
+/// The snapshots of the machine that stands on the line.
+fn snapshots() -> Vec<CompletionCandidate> {
+    let line = line();
+    let mut plain = line.iter().filter(|word| !word.starts_with('-')).skip_while(|word| *word != "snapshot");
+    let (Some(name), Some(root)) = (plain.nth(2), root()) else { return Vec::new() };
+    let settings = Settings::for_store(&root);
+    let lifecycle = Lifecycle::new(Store::new(root), invocation::drivers(), settings);
+    let found = runtime::look(async {
+        let asked = lifecycle.snapshots(name, &Silent);
+        Ok(tokio::time::timeout(SNAPSHOTS_LIMIT, asked).await.ok().and_then(Result::ok))
+    });
+    let found = found.ok().flatten().unwrap_or_default();
+    found.into_iter().map(|snapshot| CompletionCandidate::new(snapshot.name)).collect()
+}
+
+/// The images that are here, and those that have a name.
+fn images() -> Vec<CompletionCandidate> {
+    let here = root().and_then(|root| machine_image::Cache::of_store(&root).list().ok()).unwrap_or_default();
+    let mut names: BTreeSet<String> = here.into_iter().map(|image| image.name).collect();
+    names.extend(machine_image::catalogue::entries().into_iter().map(|entry| entry.name.into_owned()));
+    names.into_iter().map(CompletionCandidate::new).collect()
 }
 
 fn machines() -> Vec<CompletionCandidate> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use machine_core::{DriverSource, FlagKind};
+use machine_core::{Capabilities, DriverSource, DriverSpec, FlagKind, PowerSupport};
 
 use crate::args::{Command, Flag, GLOBAL_FLAGS, Group, command_tree};
 use crate::commands::{COMMANDS, FAMILIES, create};
@@ -69,10 +69,7 @@ pub fn reference_pages() -> Vec<Page> {
     }
     for name in drivers.names() {
         if let Ok(driver) = drivers.driver(&name) {
-            let spec = driver.spec();
-            let mut text = format!("# Driver `{name}`\n\n{}\n", spec.summary);
-            text.push_str(&flag_table("Flags of `create`", &create::of_driver(spec)));
-            pages.push((format!("driver-{name}.md"), text));
+            pages.push((format!("driver-{name}.md"), driver_page(driver.spec())));
         }
     }
     pages.push(("environment.md".to_owned(), environment(&*drivers)));
@@ -83,6 +80,56 @@ pub fn reference_pages() -> Vec<Page> {
         );
     }
     pages
+}
+
+fn driver_page(spec: &DriverSpec) -> String {
+    let mut text = format!("# Driver `{}`\n\n{}\n", spec.name, spec.summary);
+    if let Some(guide) = guide_of(&spec.name) {
+        let _ = writeln!(
+            text,
+            "\nWhat to install, how it is used, its limits, and how it was proved: [{guide}]({guide})."
+        );
+    }
+    text.push_str(&flag_table("Flags of `create`", &create::of_driver(spec)));
+    text.push_str(&capabilities(&spec.capabilities));
+    text
+}
+
+/// The page of `docs` about a driver, from where the reference is.
+fn guide_of(driver: &str) -> Option<String> {
+    match driver {
+        "none" => None,
+        "generic" => Some("../existing-servers.md".to_owned()),
+        driver => Some(format!("../drivers/{driver}.md")),
+    }
+}
+
+/// What may be asked of a driver's machines beside `create` and `rm`.
+fn capabilities(can: &Capabilities) -> String {
+    let power = |support: &PowerSupport| match support {
+        PowerSupport::Driver => "yes".to_owned(),
+        PowerSupport::OverSsh => "yes, by SSH".to_owned(),
+        PowerSupport::No(text) => format!("no: `{text}`"),
+    };
+    let plain = |can: bool| if can { "yes" } else { "no" }.to_owned();
+    let rows = [
+        ("`start`", power(&can.start)),
+        ("`stop`", power(&can.stop)),
+        ("`restart`", power(&can.restart)),
+        ("`kill`", power(&can.kill)),
+        ("`pause`, `resume`", plain(can.pause)),
+        ("`snapshot …`", plain(can.snapshot)),
+        ("`clone`", plain(can.clone)),
+        ("`resize`", plain(can.resize)),
+        ("`ssh`, `scp`, `mount`, `provision`, `upgrade`", plain(can.ssh)),
+        ("machines that set themselves up while they boot (cloud-init)", plain(can.user_data)),
+        ("one question for all machines in `ls`", plain(can.batch)),
+    ];
+    let mut text = String::from("\n## What it can do\n\n| | |\n|---|---|\n");
+    for (what, answer) in rows {
+        let _ = writeln!(text, "| {what} | {answer} |");
+    }
+    text
 }
 
 fn visible() -> impl Iterator<Item = &'static Command> {

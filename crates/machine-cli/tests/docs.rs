@@ -440,6 +440,25 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
+#[test]
+fn every_driver_has_its_page() -> Outcome {
+    let reader = Reader::new()?;
+    let folder = reader.home.path().join("reference");
+    let made = reader.command("docker-machine").arg("generate-docs").arg(&folder).output()?;
+    assert!(made.status.success());
+    let link = Regex::new(r"\]\((\.\./[^)\s]+)\)")?;
+    let mut found = 0;
+    for page in fs::read_dir(&folder)?.flatten() {
+        for target in link.captures_iter(&fs::read_to_string(page.path())?) {
+            let file = checkout().join("docs/reference").join(&target[1]);
+            assert!(file.exists(), "{}: there is no {}", page.path().display(), &target[1]);
+            found += 1;
+        }
+    }
+    assert!(found > 1, "the links were not found");
+    Ok(())
+}
+
 // ---- error texts
 
 /// The sources of all rooms of the program as one text, with strings as they are printed: lines joined, quotes plain.

@@ -140,8 +140,6 @@ pub enum WordKind {
     Snapshot,
     /// An image that is kept here.
     Image,
-    /// A file or folder.
-    Path,
     /// Something new, e.g. the name of a machine to be.
     New,
 }
