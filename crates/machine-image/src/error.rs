@@ -139,6 +139,36 @@ pub enum ImageError {
         /// What is wrong with it.
         why: String,
     },
+    /// Programs or files that building an image needs are missing.
+    #[error("an image can't be built here, because these are missing: {}", names(missing))]
+    BuildNeeds {
+        /// Each with the Debian package that has it.
+        missing: Vec<(String, &'static str)>,
+    },
+    /// An image can't be built on this computer, or not so.
+    #[error("an image can't be built: {why}")]
+    CantBuild {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A step of building an image failed.
+    #[error("{failed}: {source}")]
+    BuildStep {
+        /// What could not be done.
+        failed: &'static str,
+        /// How its program ended.
+        source: ProcessError,
+    },
+    /// A step of building an image failed.
+    #[error("{failed}: {said}")]
+    BuildTold {
+        /// What could not be done.
+        failed: &'static str,
+        /// What its program said.
+        said: String,
+    },
     /// Something is already there.
     #[error("{} exists already", path.display())]
     Exists {
@@ -218,6 +248,13 @@ impl ImageError {
                 "make room, e.g. by `docker-machine image prune`, and try again; a download goes on where it stopped".to_owned(),
             ),
             Self::NoQemuImg => Some(how_to_install().to_owned()),
+            Self::BuildNeeds { missing } => {
+                let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+                packages.sort_unstable();
+                packages.dedup();
+                Some(format!("install them, on Debian and Ubuntu by `apt install {}`", packages.join(" ")))
+            }
+            Self::CantBuild { hint, .. } => Some((*hint).to_owned()),
             _ => None,
         }
     }
@@ -229,8 +266,9 @@ impl ImageError {
             | Self::Address { .. }
             | Self::NotADisk { .. }
             | Self::BadName { .. }
+            | Self::CantBuild { .. }
             | Self::Shrink { .. } => ErrorKind::Config,
-            Self::NoQemuImg => ErrorKind::Precreate,
+            Self::NoQemuImg | Self::BuildNeeds { .. } => ErrorKind::Precreate,
             Self::NoSnapshot { .. } => ErrorKind::NotFound,
             Self::SnapshotExists { .. } => ErrorKind::AlreadyDone,
             Self::Busy { .. } => ErrorKind::Unavailable,
@@ -238,6 +276,11 @@ impl ImageError {
             _ => ErrorKind::Other,
         }
     }
+}
+
+/// The first of each pair.
+fn names(missing: &[(String, &'static str)]) -> String {
+    missing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// How `qemu-img` gets onto this computer.
