@@ -10,6 +10,7 @@ pub mod base;
 mod boot2docker;
 pub mod default;
 pub mod generic;
+pub mod hyperv;
 mod hypervisor_lock;
 pub mod libvirt;
 pub mod none;

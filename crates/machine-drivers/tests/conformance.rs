@@ -1,5 +1,10 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
+#[path = "conformance/hyperv.rs"]
+mod hyperv;
+#[path = "conformance/standin.rs"]
+mod standin;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -204,7 +209,7 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "libvirt", "none"],
+        ["generic", "hyperv", "libvirt", "none"],
         "a new driver needs its conformance test here"
     );
 }
