@@ -139,36 +139,6 @@ pub enum ImageError {
         /// What is wrong with it.
         why: String,
     },
-    /// Programs or files that building an image needs are missing.
-    #[error("an image can't be built here, because these are missing: {}", names(missing))]
-    BuildNeeds {
-        /// Each with the Debian package that has it.
-        missing: Vec<(String, &'static str)>,
-    },
-    /// An image can't be built on this computer, or not so.
-    #[error("an image can't be built: {why}")]
-    CantBuild {
-        /// Why.
-        why: String,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// A step of building an image failed.
-    #[error("{failed}: {source}")]
-    BuildStep {
-        /// What could not be done.
-        failed: &'static str,
-        /// How its program ended.
-        source: ProcessError,
-    },
-    /// A step of building an image failed.
-    #[error("{failed}: {said}")]
-    BuildTold {
-        /// What could not be done.
-        failed: &'static str,
-        /// What its program said.
-        said: String,
-    },
     /// Something is already there.
     #[error("{} exists already", path.display())]
     Exists {
@@ -196,6 +166,36 @@ pub enum ImageError {
     NoSnapshot {
         /// The name.
         name: String,
+    },
+    /// What building an image needs is not on this computer.
+    #[error("building an image needs what is not on this computer: {}", missing.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>().join(", "))]
+    BuildNeeds {
+        /// Each program or file, and the Debian package that has it.
+        missing: Vec<(String, &'static str)>,
+    },
+    /// An image can't be built in this way, or not here.
+    #[error("no image can be built: {why}")]
+    CantBuild {
+        /// Why.
+        why: String,
+        /// What to do about it; may be empty.
+        hint: &'static str,
+    },
+    /// A program failed while an image was built.
+    #[error("{failed}: {source}")]
+    BuildStep {
+        /// What could not be done.
+        failed: &'static str,
+        /// Why.
+        source: ProcessError,
+    },
+    /// Something else went wrong while an image was built.
+    #[error("{failed}: {said}")]
+    BuildTold {
+        /// What could not be done.
+        failed: &'static str,
+        /// Why.
+        said: String,
     },
 }
 
@@ -248,13 +248,8 @@ impl ImageError {
                 "make room, e.g. by `docker-machine image prune`, and try again; a download goes on where it stopped".to_owned(),
             ),
             Self::NoQemuImg => Some(how_to_install().to_owned()),
-            Self::BuildNeeds { missing } => {
-                let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
-                packages.sort_unstable();
-                packages.dedup();
-                Some(format!("install them, on Debian and Ubuntu by `apt install {}`", packages.join(" ")))
-            }
-            Self::CantBuild { hint, .. } => Some((*hint).to_owned()),
+            Self::BuildNeeds { missing } => Some(format!("install it: `apt install {}`", packages_of(missing))),
+            Self::CantBuild { hint, .. } => Some((*hint).to_owned()).filter(|hint| !hint.is_empty()),
             _ => None,
         }
     }
@@ -278,9 +273,10 @@ impl ImageError {
     }
 }
 
-/// The first of each pair.
-fn names(missing: &[(String, &'static str)]) -> String {
-    missing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+/// The packages that have what is missing, each once.
+fn packages_of(missing: &[(String, &'static str)]) -> String {
+    let packages: std::collections::BTreeSet<&str> = missing.iter().map(|(_, package)| *package).collect();
+    packages.into_iter().collect::<Vec<_>>().join(" ")
 }
 
 /// How `qemu-img` gets onto this computer.
