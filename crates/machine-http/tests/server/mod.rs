@@ -133,7 +133,7 @@ pub struct Server {
 impl Server {
     /// Speaks plainly.
     pub fn start() -> Self {
-        Self::with("http", |stream, site| serve(stream, site))
+        Self::with("http", serve)
     }
 
     /// Speaks through what this makes of a connection, e.g. TLS.
