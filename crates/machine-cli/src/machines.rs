@@ -57,6 +57,39 @@ where
     CliError::all(ended.into_iter().filter_map(Result::err).collect()).map_or(Ok(()), Err)
 }
 
+/// Something that only some drivers can do with their machines.
+pub struct Ability {
+    /// What it is, as in `can't pause hosts`.
+    pub what: &'static str,
+    /// Whether a driver can.
+    pub of: fn(&Capabilities) -> bool,
+}
+
+impl Ability {
+    /// Whether the drivers of all these machines can do it, before anything is asked or done.
+    ///
+    /// # Errors
+    /// A record that can't be read; a driver that can't, with those that can.
+    pub fn require(&self, lifecycle: &Lifecycle, names: &[String]) -> Result<(), CliError> {
+        readable(lifecycle, names)?;
+        let errors = names.iter().filter_map(|name| self.missing(lifecycle, name)).collect();
+        CliError::all(errors).map_or(Ok(()), Err)
+    }
+
+    fn missing(&self, lifecycle: &Lifecycle, name: &str) -> Option<CliError> {
+        let drivers = drivers();
+        // What is wrong with the record or the driver is said by what is done next.
+        let driver = drivers.driver(&lifecycle.store().load(name).ok()?.driver_name).ok()?;
+        if (self.of)(&driver.spec().capabilities) {
+            return None;
+        }
+        let can = |name: &String| drivers.driver(name).is_ok_and(|it| (self.of)(&it.spec().capabilities));
+        let able: Vec<String> = drivers.names().into_iter().filter(can).collect();
+        let error = CliError::new(format!("machine {name:?}: {}", driver.spec().cannot(self.what)));
+        Some(error.with_hint_if((!able.is_empty()).then(|| format!("drivers that can: {}", able.join(", ")))))
+    }
+}
+
 /// Does something with one machine.
 ///
 /// # Errors

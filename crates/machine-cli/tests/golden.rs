@@ -22,7 +22,6 @@ const LATER: &[(&str, &str)] = &[
     ("026-create-aws-nocreds", "amazonec2"),
     ("027-create-do-notoken", "digitalocean"),
     ("028-create-os-noauth", "openstack"),
-    ("031-create-hyperv", "hyperv"),
     ("032-create-vsphere", "vmwarevsphere"),
 ];
 

@@ -4,6 +4,7 @@ use crate::args::{Arguments, Command, Group, Word, WordKind, help_of, single};
 use crate::commands::create;
 use crate::error::CliError;
 use crate::invocation::Invocation;
+use crate::machines::Ability;
 use crate::{progress, runtime};
 
 /// The declaration.
@@ -22,12 +23,15 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+const ABILITY: Ability = Ability { what: "clone hosts", of: |can| can.clone };
+
 fn run(invocation: &Invocation) -> Result<(), CliError> {
     let [source, name] = invocation.args.words() else {
         let help = help_of(single(&COMMAND, &[]));
         return Err(CliError::usage("Error: Expected a machine and the name of the new one", help));
     };
     let lifecycle = invocation.lifecycle();
+    ABILITY.require(&lifecycle, std::slice::from_ref(source))?;
     let driver = lifecycle.store().load(source)?.driver_name;
     let report = progress::reporter(name, create::to(invocation), create::view(invocation));
     let made = runtime::run(async { Ok(lifecycle.clone_machine(source, name, &*report).await) }, || {

@@ -3,7 +3,7 @@
 use crate::args::{Arguments, Command, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::machines;
+use crate::machines::{self, Ability};
 
 /// The declaration.
 pub const COMMAND: Command = Command {
@@ -18,6 +18,13 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+const ABILITY: Ability = Ability { what: "pause hosts", of: |can| can.pause };
+
 fn run(invocation: &Invocation) -> Result<(), CliError> {
-    machines::each(invocation, async |lifecycle, name, report| Ok(lifecycle.pause(name, report).await?))
+    let lifecycle = invocation.lifecycle();
+    let names = invocation.names(lifecycle.store())?;
+    ABILITY.require(&lifecycle, &names)?;
+    machines::each_of(invocation, &lifecycle, &names, async |lifecycle, name, report| {
+        Ok(lifecycle.pause(name, report).await?)
+    })
 }

@@ -5,7 +5,7 @@ use machine_core::Resize;
 use crate::args::{Arguments, Command, Flag, Group, Word, WordKind, help_of, single};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::machines;
+use crate::machines::{self, Ability};
 
 /// The declaration.
 pub const COMMAND: Command = Command {
@@ -25,6 +25,8 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+const ABILITY: Ability = Ability { what: "resize hosts", of: |can| can.resize };
+
 fn run(invocation: &Invocation) -> Result<(), CliError> {
     let usage = |message: &str| Err(CliError::usage(message, help_of(single(&COMMAND, &[]))));
     if invocation.args.words().len() != 1 {
@@ -34,7 +36,12 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     if to == Resize::default() {
         return usage("Error: Expected at least one of --cpus, --memory and --disk");
     }
-    machines::each(invocation, async |lifecycle, name, report| Ok(lifecycle.resize(name, to, report).await?))
+    let lifecycle = invocation.lifecycle();
+    let names = invocation.args.words();
+    ABILITY.require(&lifecycle, names)?;
+    machines::each_of(invocation, &lifecycle, names, async |lifecycle, name, report| {
+        Ok(lifecycle.resize(name, to, report).await?)
+    })
 }
 
 fn wish(invocation: &Invocation) -> Result<Resize, CliError> {

@@ -48,6 +48,7 @@ const TABLE: &str = "table {{.Name}}\t{{.Taken}}\t{{.Size}}\t{{.Memory}}";
 fn run(invocation: &Invocation) -> Result<(), CliError> {
     let lifecycle = invocation.lifecycle();
     let name = invocation.one_name(lifecycle.store())?;
+    super::ABILITY.require(&lifecycle, std::slice::from_ref(&name))?;
     let snapshots = runtime::look(async { Ok(lifecycle.snapshots(&name, &Silent).await?) })?;
     if invocation.args.bool("quiet") {
         if invocation.json() {

@@ -5,9 +5,12 @@ mod list;
 use crate::args::{Arguments, Command, Flag, Group, Word, WordKind, help_of, single};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::machines;
+use crate::machines::{self, Ability};
 
 pub use self::list::COMMAND as LS;
+
+/// What the driver has to be able to do.
+const ABILITY: Ability = Ability { what: "take snapshots", of: |can| can.snapshot };
 
 const MACHINE: Word = Word::new("MACHINE", WordKind::Machine);
 
@@ -50,6 +53,7 @@ pub const RM: Command = Command {
 
 fn create(invocation: &Invocation) -> Result<(), CliError> {
     let (machine, snapshot) = one(invocation, &CREATE)?;
+    ABILITY.require(&invocation.lifecycle(), &[machine.to_owned()])?;
     machines::one(invocation, machine, async |lifecycle, report| {
         Ok(lifecycle.take_snapshot(machine, snapshot, report).await?)
     })
@@ -57,7 +61,7 @@ fn create(invocation: &Invocation) -> Result<(), CliError> {
 
 fn restore(invocation: &Invocation) -> Result<(), CliError> {
     let (machine, snapshot) = one(invocation, &RESTORE)?;
-    invocation.store().load(machine)?;
+    ABILITY.require(&invocation.lifecycle(), &[machine.to_owned()])?;
     if !invocation.args.bool("y") {
         let question =
             format!("What happened on {machine:?} since {snapshot:?} was taken will be lost. Are you sure?");
@@ -76,6 +80,7 @@ fn remove(invocation: &Invocation) -> Result<(), CliError> {
     if snapshots.is_empty() {
         return Err(wrong_words(&RM));
     }
+    ABILITY.require(&invocation.lifecycle(), std::slice::from_ref(machine))?;
     machines::one(invocation, machine, async |lifecycle, report| {
         // One after the other: they are of one disk. One that can't be removed is no reason to keep the rest.
         let mut errors = Vec::new();
