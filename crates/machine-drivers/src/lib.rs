@@ -15,6 +15,7 @@ mod hypervisor_lock;
 pub mod libvirt;
 pub mod none;
 mod power;
+pub mod qemu;
 pub mod registry;
 
 pub use registry::Builtin;

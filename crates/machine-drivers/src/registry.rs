@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{generic, hyperv, libvirt, none};
+use crate::{generic, hyperv, libvirt, none, qemu};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -15,6 +15,7 @@ const DRIVERS: &[(&str, Make)] = &[
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
     (none::NAME, || Arc::new(none::None::new())),
+    (qemu::NAME, || Arc::new(qemu::Qemu::new())),
 ];
 
 /// The drivers that are part of this program.
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["generic", "hyperv", "libvirt", "none"]);
+        assert_eq!(names, ["generic", "hyperv", "libvirt", "none", "qemu"]);
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }

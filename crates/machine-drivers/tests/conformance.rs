@@ -1,5 +1,7 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
+#[path = "conformance/qemu.rs"]
+mod qemu;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
 #[path = "conformance/standin.rs"]
@@ -209,7 +211,7 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "hyperv", "libvirt", "none"],
+        ["generic", "hyperv", "libvirt", "none", "qemu"],
         "a new driver needs its conformance test here"
     );
 }
