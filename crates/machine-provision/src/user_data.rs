@@ -1,20 +1,22 @@
 //! A plan as user data for cloud-init: the host sets itself up while it boots.
 //!
-//! User data is a MIME message of up to three parts: a cloud-config that says who may log in and which SSH host key the host has;
-//! a boothook, which is run at the first boot before the engine starts and writes its certificates and options; and a script
-//! that is run at the end of the first boot. Boothook and script are made of the same shell code as [`crate::render::script`],
-//! so that both ways lead to the same host.
+//! User data is a MIME message. What a host is told of itself (who may log in, which SSH host key and name it has) is a
+//! cloud-config. A host that does a plan by itself has a boothook instead, which is run at the first boot before the engine starts,
+//! and a script that is run at the end of the first boot. Both are made of the same shell code as [`crate::render::script`], so
+//! that both ways lead to the same host. The boothook does by itself what a cloud-config could say, too: cloud-init needs
+//! seconds for each of its modules where a processor is emulated, and an image may run the boothook before all else.
 //!
-//! Sources: cloud-init's documentation of user-data formats and of the modules `users_groups`, `ssh`, `set_hostname`, `mounts`.
+//! Sources: cloud-init's documentation of user-data formats and of the modules `users_groups`, `ssh`, `set_hostname`,
+//! `update_etc_hosts` and `mounts`; `boot_hook.py`, `cc_ssh.py` and `cc_mounts.py` of its version 22.4.
 
 use std::fmt::Write as _;
 
 use machine_core::{Mount, Secret};
 use serde_json::{Value, json};
 
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{Action, HOSTNAME_MAX, Plan, Step};
 use crate::render::Renderer;
-use crate::shell::quote;
+use crate::shell::{printf_b, quote};
 
 /// Who the host is and who may log in.
 #[derive(Clone, Debug)]
@@ -39,6 +41,26 @@ pub fn identity(identity: &Identity<'_>) -> Secret {
     Secret::new(message(&[("cloud-config", cloud_config(identity))]))
 }
 
+/// User data of a host that gets its engine in another way, and installs what that takes while it boots: for user data
+/// which others than this computer can read. Nothing of the plan that is secret is in it; what else the plan has to do is
+/// left to be done over SSH.
+#[must_use]
+pub fn ahead(identity: &Identity<'_>, plan: &Plan) -> Secret {
+    let installs = |step: &&Step| {
+        matches!(
+            step.action,
+            Action::WaitForPackageLock(_) | Action::Packages { .. } | Action::InstallEngine(_)
+        )
+    };
+    let steps: Vec<Step> = plan.steps.iter().filter(installs).cloned().collect();
+    let mut parts = vec![("cloud-config", cloud_config(identity))];
+    if !steps.is_empty() {
+        let plan = Plan { steps, warnings: Vec::new(), environment: Vec::new() };
+        parts.push(("x-shellscript", at_the_end(&plan)));
+    }
+    Secret::new(message(&parts))
+}
+
 /// User data of a host that does the plan by itself at its first boot. Its engine must not have been started before.
 /// The engine's private key is in it: only for user data that stays on this computer.
 #[must_use]
@@ -46,12 +68,12 @@ pub fn complete(identity: &Identity<'_>, plan: &Plan) -> Secret {
     let (early, late): (Vec<Step>, Vec<Step>) =
         plan.steps.iter().cloned().partition(|step| belongs_before_the_engine(&step.action));
     let part = |steps: Vec<Step>| Plan { steps, warnings: Vec::new(), environment: plan.environment.clone() };
-    let mut parts = vec![("cloud-config", cloud_config(identity))];
-    if !early.is_empty() {
-        parts.push(("cloud-boothook", boothook(&part(early))));
-    }
+    let mut parts = vec![
+        ("cloud-config", yaml(&all_is_done_by_the_boothook())),
+        ("cloud-boothook", boothook(identity, &part(early))),
+    ];
     if !late.is_empty() {
-        parts.push(("x-shellscript", format!("#!/bin/sh\n{}", script(&part(late)))));
+        parts.push(("x-shellscript", at_the_end(&part(late))));
     }
     Secret::new(message(&parts))
 }
@@ -64,6 +86,10 @@ fn belongs_before_the_engine(action: &Action) -> bool {
     )
 }
 
+fn at_the_end(plan: &Plan) -> String {
+    format!("#!/bin/sh\n{}", script(plan))
+}
+
 fn script(plan: &Plan) -> String {
     Renderer::default().script(plan).text().to_owned()
 }
@@ -73,17 +99,22 @@ fn script(plan: &Plan) -> String {
 /// read again, and cloud-init finds the mark.
 ///
 /// The engine has not been started with anything else, so that no restart of it is due.
-fn boothook(plan: &Plan) -> String {
+fn boothook(identity: &Identity<'_>, plan: &Plan) -> String {
     let mark = quote(MARK);
     format!(
         "#!/bin/sh\n# before-init: yes\n\
-         if [ \"$(cat {mark} 2>/dev/null)\" = \"${{INSTANCE_ID:-none}}\" ]; then exit 0; fi\n\
+         read -r dm_mark 2>/dev/null <{mark}\n\
+         if [ \"$dm_mark\" = \"${{INSTANCE_ID:-none}}\" ]; then exit 0; fi\n\
+         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH\n\
+         umask 022\n\
          (\n{script})\ndm_ended=$?\n[ \"$dm_ended\" -eq 0 ] || exit \"$dm_ended\"\n\
+         {login}\
          if [ -z \"$BEFORE_INIT\" ]; then\n  systemctl daemon-reload\n  \
          case $(systemctl is-active docker.service) in active | activating | reloading) ;; *) rm -f {due} ;; esac\n\
          else\n  rm -f {due}\nfi\n\
-         (umask 022 && mkdir -p {dir} && printf '%s\\n' \"${{INSTANCE_ID:-none}}\" >{mark})\n",
+         mkdir -p {dir} && printf '%s\\n' \"${{INSTANCE_ID:-none}}\" >{mark}\n",
         script = script(plan),
+        login = login(identity),
         due = quote(RESTART_DUE),
         dir = quote(MARK_DIR),
     )
@@ -94,49 +125,105 @@ const MARK_DIR: &str = "/var/lib/docker-machine";
 const MARK: &str = "/var/lib/docker-machine/seeded";
 /// See `sh/engine.sh`: the mark of a restart that is due.
 const RESTART_DUE: &str = "/run/docker-machine.restart";
+/// Users, the host's key, mounts.
+const LOGIN: &str = include_str!("sh/login.sh");
 
-/// JSON is YAML: nothing in it needs another way of quoting.
+/// What [`cloud_config`] says, as commands.
+fn login(identity: &Identity<'_>) -> String {
+    let mut text = format!(
+        "{LOGIN}dm_private() {{ printf %b {private}; }}\n\
+         dm_login {user} {key} || exit 1\n\
+         dm_host_key dm_private {public} || exit 1\n",
+        private = printf_b(identity.host_key.expose().as_bytes()),
+        user = quote(identity.user),
+        key = quote(identity.authorized_key.trim()),
+        public = quote(identity.host_key_public.trim()),
+    );
+    for mount in identity.mounts {
+        let line = mount_line(mount).join(" ");
+        let _ = writeln!(text, "dm_mount {} {} || exit 1", quote(&mount.target), quote(&line));
+    }
+    text
+}
+
+/// Keeps cloud-init from doing anything of it again, in another way.
+fn all_is_done_by_the_boothook() -> Value {
+    json!({
+        "users": [],
+        "preserve_hostname": true,
+        "manage_etc_hosts": false,
+        "ssh_deletekeys": false,
+        "ssh_genkeytypes": ["ed25519"],
+    })
+}
+
 fn cloud_config(identity: &Identity<'_>) -> String {
+    let root = identity.user == "root";
     let mut user = json!({
         "name": identity.user,
         "lock_passwd": true,
         "shell": "/bin/bash",
-        "sudo": "ALL=(ALL) NOPASSWD:ALL",
         "ssh_authorized_keys": [identity.authorized_key.trim()],
     });
+    if !root {
+        user["sudo"] = Value::from("ALL=(ALL) NOPASSWD:ALL");
+    }
     if identity.user == ENGINE_GROUP {
         // A group of this name comes with the engine, and a user's own group could not be made any more.
         user["primary_group"] = Value::from(ENGINE_GROUP);
     }
     let mut config = json!({
         "users": [user],
-        "disable_root": true,
+        "disable_root": !root,
         "ssh_pwauth": false,
-        "preserve_hostname": false,
-        "hostname": identity.hostname,
+        "manage_etc_hosts": false,
         "ssh_deletekeys": true,
-        "ssh_genkeytypes": [],
+        "ssh_genkeytypes": ["ed25519"],
         "ssh_keys": {
             "ed25519_private": identity.host_key.expose(),
             "ed25519_public": identity.host_key_public.trim(),
         },
         "package_update": false,
     });
+    if identity.hostname.len() <= HOSTNAME_MAX {
+        // As a whole, where it has dots: the plan does it so, too.
+        config["hostname"] = Value::from(identity.hostname);
+        config["fqdn"] = Value::from(identity.hostname);
+        config["prefer_fqdn_over_hostname"] = Value::from(true);
+    } else {
+        config["preserve_hostname"] = Value::from(true);
+    }
     if !identity.mounts.is_empty() {
-        let lines: Vec<Value> = identity.mounts.iter().map(mount).collect();
+        let lines: Vec<Value> = identity.mounts.iter().map(|mount| json!(mount_line(mount))).collect();
         config["mounts"] = Value::from(lines);
     }
+    yaml(&config)
+}
+
+/// JSON is YAML: nothing in it needs another way of quoting.
+fn yaml(config: &Value) -> String {
     format!("#cloud-config\n{config:#}\n")
 }
 
 /// Who uses the engine without being root is in this group.
 const ENGINE_GROUP: &str = "docker";
 
-/// A line of fstab. A folder that is not there any more must not keep the host from booting.
-fn mount(mount: &Mount) -> Value {
-    let options =
-        if mount.options.is_empty() { "nofail".to_owned() } else { format!("{},nofail", mount.options) };
-    json!([mount.source, mount.target, mount.kind, options, "0", "0"])
+/// The fields of a line of fstab. A folder that is not there any more must not keep the host from booting.
+fn mount_line(mount: &Mount) -> [String; 6] {
+    let options = if mount.options.is_empty() { String::new() } else { format!("{},", mount.options) };
+    [
+        fstab_word(&mount.source),
+        fstab_word(&mount.target),
+        fstab_word(&mount.kind),
+        format!("{options}nofail"),
+        "0".to_owned(),
+        "0".to_owned(),
+    ]
+}
+
+/// A word of fstab(5): white space and the backslash are octal.
+fn fstab_word(text: &str) -> String {
+    text.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011").replace('\n', "\\012")
 }
 
 /// A MIME message, RFC 2046. Its boundary stands in none of the parts.

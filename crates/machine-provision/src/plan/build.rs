@@ -11,7 +11,7 @@ const INSTALL_MIB: u64 = 600;
 /// What the files of a plan need, with room for the engine's log.
 const FILES_MIB: u64 = 2;
 /// The kernel takes no longer name (`HOST_NAME_MAX`).
-const HOSTNAME_MAX: usize = 64;
+pub(crate) const HOSTNAME_MAX: usize = 64;
 
 /// What has to be done so that the host has the engine that is wanted. It can be run again: then nothing is changed or restarted.
 ///

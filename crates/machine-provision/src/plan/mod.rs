@@ -9,6 +9,7 @@ mod layout;
 
 use machine_core::Secret;
 
+pub(crate) use build::HOSTNAME_MAX;
 pub use build::{certificates_plan, plan, registry_plan, upgrade_plan};
 pub use error::PlanError;
 

@@ -205,6 +205,12 @@ dm_restart() {
   dm_why=
   if [ -e "$dm_marker" ]; then dm_why="what it reads at its start has changed"; fi
   dm_a=$(dm_engine_state)
+  # One that is starting just now is not disturbed.
+  while [ "$dm_a" = activating ] && [ -z "$dm_why" ] && ! dm_listens "$2" && dm_in_time && [ "$dm_rest" -gt $((dm_limit / 2)) ]; do
+    dm_waiting "the engine is starting"
+    dm_pause
+    dm_a=$(dm_engine_state)
+  done
   case $dm_a in
   active | reloading | activating) [ -n "$dm_why" ] || dm_listens "$2" || dm_why="it does not listen on port $2" ;;
   *) dm_why="it is $dm_a" ;;
