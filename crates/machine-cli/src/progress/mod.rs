@@ -177,7 +177,11 @@ struct Live {
 impl Live {
     fn new(machine: &str, view: View) -> Self {
         let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:14} {wide_msg} ({elapsed})") {
+        let template = match view {
+            View::Phases => "{spinner} {prefix:14} {wide_msg} ({elapsed})",
+            View::Waits | View::Lines => "{spinner} {wide_msg} ({elapsed})",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
