@@ -37,6 +37,10 @@ pub enum Check {
 /// The name that an empty wish stands for where no image was baked: the current Debian stable.
 pub const DEFAULT: &str = "debian-13";
 
+/// The same for hypervisors whose devices are those of real hardware: Debian's kernel for clouds, which [`DEFAULT`] has, knows neither AHCI nor LSI Logic
+/// disks, nor e1000 network cards, nor 9p (`config.amd64_none_cloud-amd64` of Debian's package linux-config-6.1).
+pub const DEFAULT_FOR_HARDWARE: &str = "debian-13-generic";
+
 impl Entry {
     /// Whether it is meant by this word.
     #[must_use]
@@ -80,6 +84,7 @@ fn filled(template: &str, arch: Arch) -> String {
 #[must_use]
 pub fn entries() -> Vec<Entry> {
     let mut all = vec![debian("13", "trixie", &["debian"]), debian("12", "bookworm", &[])];
+    all.extend([debian_generic("13", "trixie"), debian_generic("12", "bookworm")]);
     all.extend([ubuntu("26.04", &["ubuntu"]), ubuntu("24.04", &[]), ubuntu("22.04", &[])]);
     all.push(fedora_44());
     all.extend([almalinux("10", &["almalinux"]), almalinux("9", &[])]);
@@ -101,6 +106,18 @@ fn debian(version: &str, code: &str, aliases: &[&'static str]) -> Entry {
         aliases,
         format!("Debian {version} ({code}), for virtual machines"),
         format!("{folder}/debian-{version}-genericcloud-{{debian}}.qcow2"),
+        Check::List(format!("{folder}/SHA512SUMS").into()),
+    )
+}
+
+/// The same with a kernel that has drivers for hardware, too.
+fn debian_generic(version: &str, code: &str) -> Entry {
+    let folder = format!("https://cloud.debian.org/images/cloud/{code}/latest");
+    entry(
+        format!("debian-{version}-generic"),
+        &[],
+        format!("Debian {version} ({code}), for any hypervisor and for hardware"),
+        format!("{folder}/debian-{version}-generic-{{debian}}.qcow2"),
         Check::List(format!("{folder}/SHA512SUMS").into()),
     )
 }
@@ -199,6 +216,7 @@ mod tests {
             }
         }
         assert!(entries().iter().any(|entry| entry.is(DEFAULT) && entry.is("debian")));
+        assert!(entries().iter().any(|entry| entry.is(DEFAULT_FOR_HARDWARE)));
     }
 
     #[test]

@@ -227,6 +227,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_list_can_be_read(list in "(\\PC{0,80}\n){0,5}", file in "\\PC{0,10}", only in proptest::bool::ANY) {
+            let _ = in_list(&list, &file, only);
+        }
+    }
+
     #[test]
     fn a_list_for_one_file() {
         for list in [format!("{A}\n"), format!("{A}  the-real-name.img\n"), format!("{B}  x\n{A}  a.img\n")] {

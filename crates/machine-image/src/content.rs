@@ -146,6 +146,17 @@ mod tests {
         assert_eq!(of_bytes(&data_file, &[]), disk(Format::Qcow2, true));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_can_be_judged(
+            head in proptest::collection::vec(proptest::num::u8::ANY, 0..600),
+            tail in proptest::collection::vec(proptest::num::u8::ANY, 0..512),
+        ) {
+            let _ = of_bytes(&head, &tail);
+            let _ = of_bytes(&[b"QFI\xfb", head.as_slice()].concat(), &tail);
+        }
+    }
+
     #[test]
     fn what_is_no_disk() {
         for (head, want) in [

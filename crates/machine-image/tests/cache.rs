@@ -194,13 +194,19 @@ fn what_crashes_left_is_swept() {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("file"), vec![0; 1000]).unwrap();
     }
+    // Who adds an image sweeps, too.
+    place.add("b", "b");
+    assert_eq!(place.hidden().len(), 1, "the workshop: {:?}", place.hidden());
+    fs::create_dir(place.cache.folder().join(".new-1")).unwrap();
+    fs::write(place.cache.folder().join(".new-1/file"), vec![0; 3000]).unwrap();
     // A record that makes no sense is no image.
     let broken = place.cache.folder().join("broken");
     fs::create_dir(&broken).unwrap();
     fs::write(broken.join("image.json"), "{").unwrap();
-    assert_eq!(place.cache.list().unwrap().len(), 1);
+    assert_eq!(place.cache.list().unwrap().len(), 2);
     let pruned = place.cache.prune().unwrap();
-    assert_eq!(pruned.images, ["broken"]);
+    assert_eq!(pruned.images.len(), 2);
+    assert!(pruned.images[0].starts_with("b-amd64-") && pruned.images[1] == "broken", "{:?}", pruned.images);
     assert!(pruned.bytes >= 3000);
     assert!(workshop.path().is_dir(), "somebody works there");
     drop(workshop);

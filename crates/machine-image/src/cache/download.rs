@@ -344,23 +344,43 @@ struct Progress {
     /// What went into them.
     hasher: Hasher,
     note: Note,
+    /// Whether it came in more than one piece.
+    pieced: bool,
 }
 
 impl Transfer<'_> {
     /// Brings all of it; its SHA-256.
     async fn run(&self) -> Result<String, ImageError> {
         let mut progress = self.begin().await?;
+        let mut again = false;
+        loop {
+            self.bring(&mut progress).await?;
+            let (sha256, made) = progress.hasher.clone().finish();
+            let Err(error) = self.compare(&made) else { return Ok(sha256) };
+            // Parts of different files may have come together, e.g. from two mirrors of which one is old.
+            if again || !progress.pieced {
+                self.part.forget();
+                return Err(error);
+            }
+            self.report.report(Event::Notice(format!("{error}; beginning again")));
+            self.start_over(&mut progress)?;
+            again = true;
+        }
+    }
+
+    /// Brings what is missing.
+    async fn bring(&self, progress: &mut Progress) -> Result<(), ImageError> {
         let mut failures = 0;
         // What was whole when a process died needs no request.
         while progress.done == 0 || progress.note.total != Some(progress.done) {
             let before = progress.done;
-            let Err(error) = self.go_on(&mut progress).await else { break };
+            let Err(error) = self.go_on(progress).await else { break };
             let ImageError::Http(error) = error else { return Err(error) };
             if let HttpError::NothingThere { total, .. } = error {
                 if total == Some(progress.done) {
                     break;
                 }
-                self.start_over(&mut progress)?;
+                self.start_over(progress)?;
                 continue;
             }
             if progress.done >= before + WORTH_GOING_ON {
@@ -369,9 +389,7 @@ impl Transfer<'_> {
             again(self.client, &mut failures, error, self.report).await?;
         }
         self.tell(progress.done, Some(progress.done));
-        let (sha256, made) = progress.hasher.finish();
-        self.compare(&made)?;
-        Ok(sha256)
+        Ok(())
     }
 
     /// What is there already.
@@ -380,7 +398,7 @@ impl Transfer<'_> {
         // Without either the rest might be that of something else.
         let usable = note.validator.is_some() || self.expected.is_some();
         let hasher = Hasher::new(self.expected);
-        let mut progress = Progress { done: 0, hasher, note };
+        let mut progress = Progress { done: 0, hasher, note, pieced: false };
         let Some(length) = files::length(&self.part.file).filter(|length| *length > 0) else {
             return Ok(progress);
         };
@@ -398,7 +416,7 @@ impl Transfer<'_> {
             .map_err(io::Error::other)
             .and_then(|hashed| hashed)
             .map_err(ImageError::io("read", &self.part.file))?;
-        progress.done = length;
+        (progress.done, progress.pieced) = (length, true);
         let mib = length / (1024 * 1024);
         self.report.report(Event::Notice(format!(
             "Going on with the download of {}: {mib} MiB are there.",
@@ -415,7 +433,8 @@ impl Transfer<'_> {
             }
             _ => {}
         }
-        *progress = Progress { done: 0, hasher: Hasher::new(self.expected), note: Note::default() };
+        let hasher = Hasher::new(self.expected);
+        *progress = Progress { done: 0, hasher, note: Note::default(), pieced: false };
         Ok(())
     }
 
@@ -425,7 +444,9 @@ impl Transfer<'_> {
         let mut response = if progress.done == 0 {
             self.client.get(url).await?
         } else {
-            let validator = progress.note.validator.as_deref();
+            // Where a checksum tells in the end, mirrors that say different things of the same file are no reason to begin again.
+            let validator = progress.note.validator.as_deref().filter(|_| self.expected.is_none());
+            progress.pieced = true;
             self.client.get_rest(url, Resume { offset: progress.done, validator }).await?
         };
         if response.offset() == 0 {
@@ -466,7 +487,7 @@ impl Transfer<'_> {
         self.report.report(Event::Transfer { what: self.part.what.clone(), done, total });
     }
 
-    /// Whether it is what the publisher says; what is not is thrown away.
+    /// Whether it is what the publisher says.
     fn compare(&self, made: &[Digest]) -> Result<(), ImageError> {
         let Some(expected) = self.expected else { return Ok(()) };
         if made.contains(expected) {
@@ -474,7 +495,6 @@ impl Transfer<'_> {
         }
         let found = made.iter().find(|digest| digest.algorithm() == expected.algorithm());
         let found = found.map(Digest::to_string).unwrap_or_default();
-        self.part.forget();
         Err(ImageError::WrongChecksum {
             what: machine_http::shown(&self.source.url),
             expected: expected.to_string(),

@@ -39,6 +39,8 @@ use wanted::Wanted;
 pub struct Cache {
     folder: PathBuf,
     catalogue: Vec<Entry>,
+    /// What of the catalogue an empty wish stands for.
+    default: &'static str,
     http: Option<Settings>,
 }
 
@@ -157,7 +159,15 @@ impl Cache {
     #[must_use]
     pub fn of_store(store_path: &Path) -> Self {
         let folder = store_path.join("cache").join("images");
-        Self { folder, catalogue: catalogue::entries(), http: None }
+        Self { folder, catalogue: catalogue::entries(), default: catalogue::DEFAULT, http: None }
+    }
+
+    /// For hypervisors whose devices are those of real hardware: an empty wish then stands for an image that knows them, see
+    /// [`catalogue::DEFAULT_FOR_HARDWARE`].
+    #[must_use]
+    pub fn for_hardware(mut self) -> Self {
+        self.default = catalogue::DEFAULT_FOR_HARDWARE;
+        self
     }
 
     /// With other images that have a name.
@@ -195,7 +205,7 @@ impl Cache {
     /// Where the cache or the named file can't be read or makes no sense.
     pub fn find(&self, wanted: &str, arch: Arch) -> Result<Option<CachedImage>, ImageError> {
         let records = self.records()?;
-        let wanted = Wanted::read(wanted, &self.catalogue, &records)?;
+        let wanted = Wanted::read(wanted, self.default, &self.catalogue, &records)?;
         self.look(&wanted, arch, records)
     }
 
@@ -211,7 +221,7 @@ impl Cache {
         let found = records.into_iter().filter(|(_, record)| record.arch == arch || wanted.is_id(record));
         // Newest first, as records come, but what was baked is better than what must be set up.
         let mut found: Vec<_> = found.filter(|(_, record)| wanted.takes(record)).collect();
-        if *wanted == Wanted::Default {
+        if matches!(wanted, Wanted::Default(_)) {
             found.sort_by_key(|(_, record)| (record.origin != Origin::Built, u64::MAX - record.added_s));
         }
         Ok(found.into_iter().next().map(|(folder, record)| record.image(&folder)))
@@ -232,7 +242,7 @@ impl Cache {
             self.verify(&image, false).await?;
             return Ok(image);
         }
-        let wanted = Wanted::read(wanted, &self.catalogue, &[])?;
+        let wanted = Wanted::read(wanted, self.default, &self.catalogue, &[])?;
         let source = wanted.source(&self.catalogue, arch)?;
         self.download(&source, arch, &self.client()?, false, report).await
     }
@@ -247,7 +257,7 @@ impl Cache {
         arch: Arch,
         report: &dyn Reporter,
     ) -> Result<CachedImage, ImageError> {
-        let wanted = Wanted::read(wanted, &self.catalogue, &self.records()?)?;
+        let wanted = Wanted::read(wanted, self.default, &self.catalogue, &self.records()?)?;
         if let Wanted::Path(path) = &wanted {
             report.report(Event::Notice(format!("{} is used where it lies.", path.display())));
             return local(path, arch);

@@ -34,6 +34,7 @@ impl Cache {
     ) -> Result<CachedImage, ImageError> {
         to_disk(file)?;
         let _lock = files::Locked::folder(&self.folder)?;
+        self.sweep();
         let folder = self.folder.join(record.id());
         let there = folder.is_dir();
         let into = if there { folder.clone() } else { files::new_folder(&self.folder, files::NEW)? };
@@ -54,6 +55,15 @@ impl Cache {
         }
         files::sync(&self.folder).map_err(ImageError::io("written", &self.folder))?;
         Ok(record.image(&folder))
+    }
+}
+
+impl Cache {
+    /// Removes what a crash left, with the lock held. What stays is swept by the next.
+    fn sweep(&self) {
+        for folder in files::left_over(&self.folder).unwrap_or_default() {
+            let _ = files::remove_tree(&folder);
+        }
     }
 }
 

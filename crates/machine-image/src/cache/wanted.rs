@@ -7,15 +7,15 @@ use machine_http::Url;
 use super::Origin;
 use super::files;
 use super::record::Record;
-use crate::catalogue::{DEFAULT, Entry, Sums};
+use crate::catalogue::{Entry, Sums};
 use crate::checksum::{self, Digest};
 use crate::{Arch, ImageError};
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// What is best: nothing was said.
-    Default,
+    /// What is best, for nothing was said: what was baked, else this one of the catalogue.
+    Default(String),
     /// One of the catalogue, by its main name.
     Catalogue(String),
     /// One of the cache, by name or id.
@@ -60,9 +60,14 @@ fn key(url: &Url) -> String {
 
 impl Wanted {
     /// Reads what the user wrote. A word is looked for in the catalogue, in the cache, and in the current folder.
-    pub fn read(text: &str, catalogue: &[Entry], cached: &[(PathBuf, Record)]) -> Result<Self, ImageError> {
+    pub fn read(
+        text: &str,
+        default: &str,
+        catalogue: &[Entry],
+        cached: &[(PathBuf, Record)],
+    ) -> Result<Self, ImageError> {
         if text.is_empty() {
-            return Ok(Self::Default);
+            return Ok(Self::Default(default.to_owned()));
         }
         if text.contains("://") {
             return read_url(text);
@@ -86,9 +91,9 @@ impl Wanted {
     /// Whether this record is what is wanted. The architecture is looked at elsewhere.
     pub fn takes(&self, record: &Record) -> bool {
         match self {
-            Self::Default => {
+            Self::Default(name) => {
                 let baked = record.facts.as_ref().is_some_and(|facts| facts.engine.is_some());
-                record.origin == Origin::Built && baked || record.catalogue.as_deref() == Some(DEFAULT)
+                record.origin == Origin::Built && baked || record.catalogue.as_ref() == Some(name)
             }
             Self::Catalogue(name) => record.catalogue.as_ref() == Some(name),
             Self::Cached(name) => record.name == *name || record.id() == *name,
@@ -111,8 +116,7 @@ impl Wanted {
             known: catalogue.iter().map(|entry| entry.name.to_string()).collect(),
         };
         let name = match self {
-            Self::Default => DEFAULT,
-            Self::Catalogue(name) => name,
+            Self::Default(name) | Self::Catalogue(name) => name,
             Self::Url(url, digest) => {
                 let sums = digest.clone().map_or(Sums::None, Sums::Known);
                 let mut url = url.clone();
@@ -131,7 +135,7 @@ impl Wanted {
             Self::Unknown(name) => return Err(unknown(name)),
             Self::Path(path) => return Err(unknown(&path.display().to_string())),
         };
-        let entry = catalogue.iter().find(|entry| entry.name == name).ok_or_else(|| unknown(name))?;
+        let entry = catalogue.iter().find(|entry| entry.name == name.as_str()).ok_or_else(|| unknown(name))?;
         let text = entry.url(arch);
         let url =
             Url::parse(&text).map_err(|error| ImageError::Address { url: text, why: error.to_string() })?;
@@ -187,13 +191,22 @@ mod tests {
         let mut record =
             Record::new("mine".into(), Arch::X86_64, Origin::Built, "disk.qcow2".into(), Format::Qcow2);
         record.sha256 = "0123456789abcdef".into();
-        Wanted::read(text, &catalogue::entries(), &[(record.id().into(), record)])
+        Wanted::read(text, "debian-13", &catalogue::entries(), &[(record.id().into(), record)])
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_means_something_or_is_refused(text in "\\PC{0,60}|https?://\\PC{0,60}") {
+            if let Ok(wanted) = read(&text) {
+                let _ = wanted.source(&catalogue::entries(), Arch::Aarch64);
+            }
+        }
     }
 
     #[test]
     fn words() {
         for (text, want) in [
-            ("", Wanted::Default),
+            ("", Wanted::Default("debian-13".into())),
             ("debian", Wanted::Catalogue("debian-13".into())),
             ("ubuntu-24.04", Wanted::Catalogue("ubuntu-24.04".into())),
             ("mine", Wanted::Cached("mine".into())),
