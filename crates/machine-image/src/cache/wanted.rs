@@ -135,7 +135,8 @@ impl Wanted {
             Self::Unknown(name) => return Err(unknown(name)),
             Self::Path(path) => return Err(unknown(&path.display().to_string())),
         };
-        let entry = catalogue.iter().find(|entry| entry.name == name.as_str()).ok_or_else(|| unknown(name))?;
+        let entry =
+            catalogue.iter().find(|entry| entry.name == name.as_str()).ok_or_else(|| unknown(name))?;
         let text = entry.url(arch);
         let url =
             Url::parse(&text).map_err(|error| ImageError::Address { url: text, why: error.to_string() })?;
