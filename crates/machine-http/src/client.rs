@@ -51,6 +51,8 @@ impl Default for Settings {
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: reqwest::Client,
+    /// Why HTTPS can't be used.
+    tls_problem: Option<String>,
     silence: Duration,
     tries: u32,
     pause: Duration,
@@ -72,8 +74,9 @@ impl Client {
     /// # Errors
     /// [`HttpError::ExtraCa`], [`HttpError::Setup`].
     pub fn new(settings: &Settings) -> Result<Self, HttpError> {
+        let judge = tls::judge(settings.extra_ca.as_deref())?;
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config(settings.extra_ca.as_deref())?)
+            .tls_backend_preconfigured(judge.config)
             .user_agent(concat!("docker-machine/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::custom(follow))
             .referer(false)
@@ -83,7 +86,8 @@ impl Client {
             builder = builder.no_proxy();
         }
         let inner = builder.build().map_err(|error| HttpError::Setup { why: error.to_string() })?;
-        Ok(Self { inner, silence: settings.silence, tries: settings.tries, pause: settings.pause })
+        let (silence, tries, pause) = (settings.silence, settings.tries, settings.pause);
+        Ok(Self { inner, tls_problem: judge.problem, silence, tries, pause })
     }
 
     /// How long to wait before the same request is made again, after so many failures in a row; `None` where it was tried often enough.
@@ -122,6 +126,9 @@ impl Client {
     async fn send(&self, url: &Url, headers: HeaderMap, from: Option<u64>) -> Result<Response, HttpError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(HttpError::Scheme { url: crate::shown(url) });
+        }
+        if let Some(why) = self.tls_problem.as_ref().filter(|_| url.scheme() == "https") {
+            return Err(HttpError::Setup { why: why.clone() });
         }
         let request = self.inner.get(url.clone()).headers(headers);
         let answer = request.send().await.map_err(|error| HttpError::of(error, url, self.silence))?;

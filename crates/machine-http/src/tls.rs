@@ -3,26 +3,40 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use crate::HttpError;
 
+/// How servers are judged.
+pub struct Judge {
+    /// The settings of connections.
+    pub config: ClientConfig,
+    /// Why nobody can be trusted, e.g. because the system has no root certificates. What needs no TLS works all the same.
+    pub problem: Option<String>,
+}
+
 /// TLS by which servers are judged as the system does, with these further roots.
-pub fn config(extra_ca: Option<&Path>) -> Result<ClientConfig, HttpError> {
+pub fn judge(extra_ca: Option<&Path>) -> Result<Judge, HttpError> {
     let setup = |error: rustls::Error| HttpError::Setup { why: error.to_string() };
     let extra = extra_ca.map(certificates).transpose()?.unwrap_or_default();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = Verifier::new_with_extra_roots(extra, provider.clone()).map_err(setup)?;
-    Ok(ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(setup)?
-        // The library's word for a verifier that is not its own; this one is the system's.
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+        .map_err(setup)?;
+    match Verifier::new_with_extra_roots(extra, provider) {
+        Ok(verifier) => {
+            // The library's word for a verifier that is not its own; this one is the system's.
+            let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+            Ok(Judge { config: builder.with_no_client_auth(), problem: None })
+        }
+        Err(error) => {
+            let nobody = builder.with_root_certificates(RootCertStore::empty());
+            Ok(Judge { config: nobody.with_no_client_auth(), problem: Some(error.to_string()) })
+        }
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {

@@ -248,3 +248,27 @@ async fn through_a_proxy() {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
     assert_eq!(proxy.take_requests().len(), 1);
 }
+
+/// A system without root certificates: in a process of its own, for the same reason.
+#[tokio::test]
+async fn without_root_certificates() {
+    const CHILD: &str = "MACHINE_TEST_ROOTLESS";
+    if let Ok(open) = std::env::var(CHILD) {
+        let client = client();
+        assert_eq!(body(&client, &url(&open)).await.unwrap(), "open");
+        let error = body(&client, &url("https://127.0.0.1:1/a")).await.unwrap_err();
+        assert!(matches!(error, HttpError::Setup { .. }) && !error.may_pass(), "{error:?}");
+        assert!(error.to_string().starts_with("HTTPS can't be used: ") && error.hint().is_some(), "{error}");
+        return;
+    }
+    let server = Server::start();
+    server.page("/a", Answer::ok("open"));
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "without_root_certificates"])
+        .env(CHILD, server.url("/a"))
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", "/nonexistent")
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
