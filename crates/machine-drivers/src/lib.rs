@@ -17,5 +17,6 @@ pub mod none;
 mod power;
 pub mod qemu;
 pub mod registry;
+pub mod vmwarefusion;
 
 pub use registry::Builtin;

@@ -1,11 +1,13 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
-#[path = "conformance/qemu.rs"]
-mod qemu;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
+#[path = "conformance/qemu.rs"]
+mod qemu;
 #[path = "conformance/standin.rs"]
 mod standin;
+#[path = "conformance/vmwarefusion.rs"]
+mod vmwarefusion;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -211,7 +213,7 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "hyperv", "libvirt", "none", "qemu"],
+        ["generic", "hyperv", "libvirt", "none", "qemu", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }

@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use machine_core::{
     Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState, FlagValues,
-    Known, Observed, Power, Resize, Snapshot,
+    Known, Observed, Power, Prospect, Resize, Snapshot,
 };
 
 pub use state::HypervState;
@@ -93,6 +93,12 @@ impl Driver for Hyperv {
 
     async fn precreate(&self, cx: &Cx<'_>, wish: &DriverState) -> Result<(), DriverError> {
         create::check(cx, &read(wish)?).await
+    }
+
+    /// The address is known only once Hyper-V has started the machine, so nothing can be said of the image: the engine's
+    /// certificate has to wait.
+    async fn prospect(&self, _cx: &Cx<'_>, wish: &DriverState) -> Result<Prospect, DriverError> {
+        Ok(Prospect { seedless: read(wish)?.is_boot2docker(), ..Prospect::default() })
     }
 
     async fn create(
