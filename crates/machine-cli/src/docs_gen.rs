@@ -220,6 +220,7 @@ fn environment(drivers: &dyn DriverSource) -> String {
     rows.extend(
         [
             ("DOCKER_HOST", "which machine is active"),
+            ("VBOX_INSTALL_PATH", "where VirtualBox is; so does `VBOX_MSI_INSTALL_PATH`"),
             ("NO_PROXY", "what `env --no-proxy` adds the machine to; `no_proxy` where that is set"),
             ("SHELL", "for which shell `env` writes, where `--shell` does not say"),
             (
