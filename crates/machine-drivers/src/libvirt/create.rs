@@ -103,27 +103,35 @@ pub(super) async fn create(
         network::reserve(&virsh, &state).await?;
     }
     let kvm = host.accelerate(cx, &state)?;
-    cx.report.report(Event::DriverLine(format!(
-        "Starting the virtual machine with {}...",
-        if kvm { "KVM" } else { "emulation, which is slow" }
-    )));
     let boot = storage::boot(&virsh, &state).await?;
-    let mut plan = Plan { state: &state, arch: host.arch, kvm, extra, boot, console: console(cx, &state) };
-    define(&virsh, &plan).await?;
-    let mut state = power::start(&virsh, cx, state.clone()).await?;
-    if kvm && state.domain_type == AUTO && !host::gets_anywhere(&virsh, cx, &state.uuid).await? {
-        cx.report.report(Event::Warning(
-            "KVM starts the machine, but nothing happens in it; going on with emulation, which is slow \
-             (--libvirt-type kvm insists on KVM)"
-                .into(),
-        ));
-        host::remember(cx, &state.uri);
-        virsh.unless(&[Trouble::NotRunning], &["destroy", "--domain", &state.uuid]).await?;
-        plan = Plan { state: &state, kvm: false, ..plan };
-        define(&virsh, &plan).await?;
-        state = power::start(&virsh, cx, state.clone()).await?;
-    }
+    let plan = Plan { state: &state, arch: host.arch, kvm, extra, boot, console: console(cx, &state) };
+    let state = start(&virsh, cx, plan).await?;
     finish(&virsh, cx, state, save).await
+}
+
+/// Starts the domain. Where hardware virtualisation is our choice and turns out not to work, emulation does.
+async fn start(virsh: &Virsh, cx: &Cx<'_>, plan: Plan<'_>) -> Result<LibvirtState, DriverError> {
+    let with = if plan.kvm { "KVM" } else { "emulation, which is slow" };
+    cx.report.report(Event::DriverLine(format!("Starting the virtual machine with {with}...")));
+    define(virsh, &plan).await?;
+    let (state, sure) = (plan.state, plan.state.domain_type != AUTO);
+    let trouble = match power::start(virsh, cx, state.clone()).await {
+        Ok(started) if !plan.kvm || sure || host::gets_anywhere(virsh, cx, &state.uuid).await? => {
+            return Ok(started);
+        }
+        Ok(_) => "nothing happens in the machine".to_owned(),
+        Err(error) if plan.kvm && !sure && error.kind() == ErrorKind::Other => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    cx.report.report(Event::Warning(format!(
+        "KVM does not work here: {trouble}; going on with emulation, which is slow (--libvirt-type kvm insists on KVM)"
+    )));
+    virsh.unless(&[Trouble::NotRunning], &["destroy", "--domain", &state.uuid]).await?;
+    define(virsh, &Plan { kvm: false, ..plan }).await?;
+    let started = power::start(virsh, cx, state.clone()).await?;
+    // Only now it is sure that it was KVM.
+    host::remember(cx, &state.uri);
+    Ok(started)
 }
 
 /// The domain type that lets us choose.

@@ -57,6 +57,7 @@ const MARKS: &[(&[&str], Trouble)] = &[
     (&["Could not access KVM kernel module"], Trouble::NoKvm),
     (&["failed to initialize kvm"], Trouble::NoKvm),
     (&["failed to initialize KVM"], Trouble::NoKvm),
+    (&["failed to set MSR"], Trouble::NoKvm),
     (&["no domain snapshot with matching name"], Trouble::NoSnapshot),
     (&["Domain snapshot not found"], Trouble::NoSnapshot),
     (&["couldn't locate a matching dhcp host entry"], Trouble::NoEntry),
