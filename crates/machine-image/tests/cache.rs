@@ -248,3 +248,53 @@ fn errors_for_drivers() {
     let error = Cache::of_store(Path::new("/x")).find("ftp://x/y", ARCH).unwrap_err();
     assert_eq!(DriverError::from(error).kind(), ErrorKind::Config);
 }
+
+/// Many at once: whoever marked an image has it, whoever prunes meanwhile.
+#[test]
+fn nobody_loses_what_was_marked() {
+    let place = Place::new();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pruner = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                place.cache.prune().unwrap();
+            }
+        });
+        let users: Vec<_> = (0..4)
+            .map(|user| {
+                let place = &place;
+                scope.spawn(move || {
+                    for round in 0..25 {
+                        let machine = place.machine(&format!("machine-{user}"));
+                        // Two users have the same image now and then.
+                        let image = place.add("mine", &format!("content {}", (user + round) % 3));
+                        match place.cache.used_by(&image, &machine) {
+                            Ok(()) => {
+                                assert!(image.file.is_file(), "it was removed under its user");
+                                assert!(
+                                    place
+                                        .cache
+                                        .usage(&image)
+                                        .unwrap()
+                                        .machines
+                                        .contains(&format!("machine-{user}"))
+                                );
+                            }
+                            // Pruned before it was marked: that is said.
+                            Err(ImageError::Gone { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        users.into_iter().for_each(|user| user.join().unwrap());
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        pruner.join().unwrap();
+    });
+    for user in 0..4 {
+        fs::remove_dir_all(place.machine(&format!("machine-{user}"))).unwrap();
+    }
+    place.cache.prune().unwrap();
+    assert!(place.cache.list().unwrap().is_empty() && place.hidden().is_empty(), "{:?}", place.hidden());
+}

@@ -46,7 +46,7 @@ pub fn lock_now(path: &Path) -> Result<File, ImageError> {
     try_lock(path)?.ok_or_else(|| ImageError::io("locked", path)(io::ErrorKind::WouldBlock.into()))
 }
 
-/// Takes a lock if nobody has it. Whoever holds it may remove the file, so it is looked whether the file that was locked is the one that is there.
+/// Takes a lock if nobody has it; its folder must be there. Whoever holds it may remove the file, so it is looked whether the file that was locked is the one that is there.
 pub fn try_lock(path: &Path) -> Result<Option<File>, ImageError> {
     loop {
         let file = open_lock(path).map_err(ImageError::io("opened", path))?;
@@ -101,14 +101,23 @@ pub fn left_over(cache: &Path) -> Result<Vec<PathBuf>, ImageError> {
     let mut found = Vec::new();
     for path in entries(cache)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let left = name.starts_with(NEW)
-            || name.starts_with(REMOVED)
-            || name.starts_with(WORK) && try_lock(&path.join(LOCK))?.is_some();
+        let left =
+            name.starts_with(NEW) || name.starts_with(REMOVED) || name.starts_with(WORK) && is_left(&path)?;
         if left && path.is_dir() {
             found.push(path);
         }
     }
     Ok(found)
+}
+
+/// Whether nobody works in this workshop: its lock is free, or it is just being removed.
+fn is_left(workshop: &Path) -> Result<bool, ImageError> {
+    let lock = workshop.join(LOCK);
+    match try_lock(&lock) {
+        Ok(lock) => Ok(lock.is_some()),
+        Err(ImageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is in a folder; nothing where there is no folder.

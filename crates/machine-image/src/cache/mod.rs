@@ -21,6 +21,7 @@ mod record;
 mod wanted;
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use machine_core::{Event, ImageFacts, Reporter};
@@ -470,9 +471,17 @@ fn mark(machine_dir: &Path) -> Result<(String, String), ImageError> {
 fn usage_of(folder: &Path) -> Result<Usage, ImageError> {
     let mut machines = Vec::new();
     for file in files::entries(&folder.join(USERS))? {
-        let path = fs::read_to_string(&file).map_err(ImageError::io("read", &file))?;
-        if !files::is_hidden(&file) && Path::new(&path).is_dir() {
-            machines.extend(file.file_name().map(|name| name.to_string_lossy().into_owned()));
+        if files::is_hidden(&file) {
+            continue;
+        }
+        match fs::read_to_string(&file) {
+            Ok(path) if Path::new(&path).is_dir() => {
+                machines.extend(file.file_name().map(|name| name.to_string_lossy().into_owned()));
+            }
+            Ok(_) => {}
+            // The machine was removed just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(ImageError::io("read", &file)(error)),
         }
     }
     machines.sort_unstable();
