@@ -69,7 +69,7 @@ pub fn complete(identity: &Identity<'_>, plan: &Plan) -> Secret {
         plan.steps.iter().cloned().partition(|step| belongs_before_the_engine(&step.action));
     let part = |steps: Vec<Step>| Plan { steps, warnings: Vec::new(), environment: plan.environment.clone() };
     let mut parts = vec![
-        ("cloud-config", yaml(&all_is_done_by_the_boothook())),
+        ("cloud-config", yaml(&all_is_done_by_the_boothook(identity))),
         ("cloud-boothook", boothook(identity, &part(early))),
     ];
     if !late.is_empty() {
@@ -146,10 +146,11 @@ fn login(identity: &Identity<'_>) -> String {
     text
 }
 
-/// Keeps cloud-init from doing anything of it again, in another way.
-fn all_is_done_by_the_boothook() -> Value {
+/// Keeps cloud-init from doing anything of it again, in another way. Its schema wants at least one user; one that is there
+/// already is left as it is.
+fn all_is_done_by_the_boothook(identity: &Identity<'_>) -> Value {
     json!({
-        "users": [],
+        "users": [identity.user],
         "preserve_hostname": true,
         "manage_etc_hosts": false,
         "ssh_deletekeys": false,

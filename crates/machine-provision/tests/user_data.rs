@@ -143,7 +143,7 @@ fn what_the_engine_reads_comes_before_it_and_the_rest_at_the_end() {
     let Some(parts) = parts(&user_data) else { return };
     assert_eq!(parts.len(), 3);
     let config = config(&parts);
-    assert_eq!(config["users"], Value::Array(Vec::new()));
+    assert_eq!(config["users"], serde_json::json!(["docker"]));
     assert_eq!(config["ssh_deletekeys"], false);
 
     let boothook = part(&parts, "text/cloud-boothook");
