@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use machine_core::{Cx, DriverError, ErrorKind, Event};
-use machine_image::{Cache, disk};
+use machine_image::disk;
 
 use super::network::Network;
 use super::publish::Publish;
@@ -30,7 +30,7 @@ pub(super) fn check(cx: &Cx<'_>, wish: &QemuState) -> Result<(), DriverError> {
         return super::disk::source_is_off(Path::new(&wish.clone_of)).map(drop);
     }
     // Says so where it is neither here nor anything that could be got.
-    Cache::of_store(cx.store_path).find(&wish.image, wish.arch()?)?;
+    super::disk::cache(cx, wish).find(&wish.image, wish.arch()?)?;
     Ok(())
 }
 

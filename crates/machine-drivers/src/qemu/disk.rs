@@ -37,13 +37,18 @@ fn io_error(what: &Path) -> impl FnOnce(io::Error) -> DriverError + '_ {
     }
 }
 
-/// Gets the image; it is marked as used by this machine.
+/// The images for a machine. One that mounts folders needs a kernel with 9p, which the default image for clouds has not.
+pub(super) fn cache(cx: &Cx<'_>, state: &QemuState) -> Cache {
+    let cache = Cache::of_store(cx.store_path);
+    if state.mounts.is_empty() { cache } else { cache.for_hardware() }
+}
+
+/// Gets the image; the state says which it is.
 ///
 /// # Errors
 /// What stood in the way.
 pub(super) async fn image(cx: &Cx<'_>, state: &mut QemuState) -> Result<CachedImage, DriverError> {
-    let cache = Cache::of_store(cx.store_path);
-    let image = cache.fetch(&state.image, state.arch()?, cx.report).await?;
+    let image = cache(cx, state).fetch(&state.image, state.arch()?, cx.report).await?;
     state.image_id.clone_from(&image.id);
     state.direct_boot = image.boot.as_ref().map(|boot| Direct {
         kernel: boot.kernel.clone(),
@@ -63,7 +68,7 @@ fn warn_of_mounts(cx: &Cx<'_>, state: &QemuState, image: &CachedImage) {
     if !state.mounts.is_empty() && image.facts.is_none() && from.contains("genericcloud") {
         cx.report.report(Event::Warning(
             "The kernel of this image can't mount folders of this computer (--qemu-mount): use an image built here \
-             (`docker-machine image build`), or Debian's `generic` image"
+             (`docker-machine image build`), or --qemu-image debian-13-generic"
                 .to_owned(),
         ));
     }

@@ -27,7 +27,7 @@ pub(super) const FLAGS: &[FlagSpec] = &[
         "qemu-image",
         "QEMU_IMAGE",
         "",
-        "Image of the system: a name of `image ls --all`, URL or path (default: the newest image built here, else Debian's)",
+        "Image of the system: a name of `image ls --available`, URL or path (default: the newest image built here, else Debian's)",
     ),
     FlagSpec::str("qemu-ssh-user", "QEMU_SSH_USER", "docker", "User that is made in the machine, for SSH"),
     FlagSpec::int(

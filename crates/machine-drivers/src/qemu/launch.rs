@@ -19,6 +19,8 @@ use super::{platform, ports, process};
 
 /// How long QEMU may take until it is in the background. It has loaded a kernel and opened its disks then.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// What is said for a QEMU that ended and said nothing.
+const ENDED: &str = "it ended without a word";
 /// How often other ports are tried.
 const ATTEMPTS: usize = 20;
 
@@ -82,28 +84,37 @@ pub(super) async fn start(
     let memory = Memory::new(cx.store_path, program.path());
     let candidates = candidates(cx, state, &memory)?;
     let mut last = None;
+    let mut unusable = Vec::new();
     for (number, accel) in candidates.iter().enumerate() {
         accel.name().clone_into(&mut state.accel_used);
         let why = match begin(cx, state, files, &program, false, save).await {
             Ok(()) => match judged(cx, state, files, &memory).await? {
-                Verdict::Boots => return Ok(()),
+                Verdict::Boots => {
+                    // Only now it is clear that it was the accelerator's fault.
+                    unusable
+                        .iter()
+                        .for_each(|(accel, why): &(Accel, String)| memory.learn(*accel, false, why));
+                    return Ok(());
+                }
                 Verdict::Hangs(why) => {
                     process::kill(&files.pid()).await?;
                     last = None;
+                    memory.learn(*accel, false, &why);
                     why
                 }
             },
             Err(NoStart::Accel(said)) => {
                 last = Some(Trouble::Accel(said.clone()).error());
+                unusable.push((*accel, said.clone()));
                 said
             }
             Err(NoStart::Error(error)) => return Err(error),
         };
-        memory.learn(*accel, false, &why);
         if let Some(next) = candidates.get(number + 1) {
             cx.report.report(Event::Notice(format!(
-                "{} does not work here: {why}. Going on with {}; --qemu-accel {} insists",
+                "{} does not work here: {}. Going on with {}; --qemu-accel {} insists",
                 accel.title(),
+                why.trim_end_matches('.'),
                 next.title(),
                 accel.name()
             )));
@@ -249,6 +260,10 @@ async fn begin(
             Trouble::Port(rule) if rule == command::engine_rule(state) => refused.push(state.engine_port),
             Trouble::Sandbox if sandbox => sandbox = false,
             Trouble::Accel(said) => return Err(NoStart::Accel(said)),
+            // What dies without a word, dies in the middle of QEMU.
+            Trouble::Other(said, None) if said.starts_with(ENDED) && launch.accel != Accel::Tcg => {
+                return Err(NoStart::Accel(said));
+            }
             trouble => return Err(trouble.error().into()),
         }
     }
@@ -306,7 +321,7 @@ async fn run(
     let mut said =
         format!("{}\n{}", output.stderr.trim(), String::from_utf8_lossy(&log).trim()).trim().to_owned();
     if said.is_empty() {
-        said = format!("it ended ({})", output.status);
+        said = format!("{ENDED} ({})", output.status);
     }
     Ok(Some(said))
 }

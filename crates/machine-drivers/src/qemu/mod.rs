@@ -115,7 +115,7 @@ impl Driver for Qemu {
         let wish: QemuState = wish.typed()?;
         // What is on another machine's disk by now, nobody knows.
         let image = match wish.clone_of.is_empty() {
-            true => Cache::of_store(cx.store_path).find(&wish.image, wish.arch()?)?,
+            true => disk::cache(cx, &wish).find(&wish.image, wish.arch()?)?,
             false => None,
         };
         Ok(Prospect {

@@ -84,23 +84,16 @@ pub(super) fn read(said: &str) -> Trouble {
     if sandbox.iter().any(|word| said.contains(word)) {
         return Trouble::Sandbox;
     }
-    let accel = ["kvm", "KVM", "hvf", "HVF", "whpx", "WHPX", "accelerator"];
-    let of_accel = [
-        "failed to initialize",
-        "Could not access",
-        "invalid accelerator",
-        "not supported",
-        "requires",
-        "Error:",
-        "ioctl(",
-    ];
-    if accel.iter().any(|word| said.contains(word)) && of_accel.iter().any(|word| said.contains(word)) {
+    if let Some((_, what, hint)) = KNOWN.iter().find(|(words, ..)| said.contains(words)) {
+        return Trouble::Other(format!("{what} ({said})"), Some(hint));
+    }
+    // Some fail in the middle of QEMU: `target/i386/kvm/kvm.c: kvm_buf_set_msrs: Assertion … failed`.
+    let accel = ["kvm", "hvf", "whpx", "accelerator"];
+    let lower = said.to_lowercase();
+    if accel.iter().any(|word| lower.contains(word)) {
         return Trouble::Accel(said);
     }
-    match KNOWN.iter().find(|(words, ..)| said.contains(words)) {
-        Some((_, what, hint)) => Trouble::Other(format!("{what} ({said})"), Some(hint)),
-        None => Trouble::Other(said, None),
-    }
+    Trouble::Other(said, None)
 }
 
 /// In one line, without the program's name and the options that QEMU repeats before an error: they are long.
