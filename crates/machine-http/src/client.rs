@@ -24,7 +24,8 @@ pub struct Settings {
     pub silence: Duration,
     /// A file with certificates in PEM that are trusted besides the system's.
     pub extra_ca: Option<PathBuf>,
-    /// How often a request that failed for a reason that may pass is made at most. It is for the caller to make it again.
+    /// How often a request that failed for a reason that may pass is made at most. It is for the caller to make it
+    /// again.
     pub tries: u32,
     /// The pause before the second try; it doubles with each further one.
     pub pause: Duration,
@@ -33,7 +34,8 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// 30 s for a connection, 60 s of silence, 5 tries with pauses from 0.5 s on, proxies and [`EXTRA_CA`] as the environment says.
+    /// 30 s for a connection, 60 s of silence, 5 tries with pauses from 0.5 s on, proxies and [`EXTRA_CA`] as the
+    /// environment says.
     fn default() -> Self {
         let extra_ca = std::env::var_os(EXTRA_CA).filter(|path| !path.is_empty()).map(PathBuf::from);
         Self {
@@ -63,8 +65,8 @@ pub struct Client {
 pub struct Resume<'a> {
     /// How many bytes are there already.
     pub offset: u64,
-    /// [`Response::validator`] of the answer that they came with. Without it a server may send the rest of something else: only for those
-    /// who compare a checksum in the end.
+    /// [`Response::validator`] of the answer that they came with. Without it a server may send the rest of
+    /// something else: only for those who compare a checksum in the end.
     pub validator: Option<&'a str>,
 }
 
@@ -90,7 +92,8 @@ impl Client {
         Ok(Self { inner, tls_problem: judge.problem, silence, tries, pause })
     }
 
-    /// How long to wait before the same request is made again, after so many failures in a row; `None` where it was tried often enough.
+    /// How long to wait before the same request is made again, after so many failures in a row; `None` where it was
+    /// tried often enough.
     #[must_use]
     pub fn pause_after(&self, failures: u32) -> Option<Duration> {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
@@ -105,8 +108,8 @@ impl Client {
         self.send(url, HeaderMap::new(), None).await
     }
 
-    /// Asks for the rest of what is at an address. Where it is no longer what it was, or the server can't send parts, the answer
-    /// begins at the beginning: see [`Response::offset`].
+    /// Asks for the rest of what is at an address. Where it is no longer what it was, or the server can't send
+    /// parts, the answer begins at the beginning: see [`Response::offset`].
     ///
     /// # Errors
     /// As [`Self::get`], and [`HttpError::NothingThere`].

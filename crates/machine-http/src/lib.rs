@@ -1,9 +1,11 @@
 //! The HTTP client: TLS with the system's roots, proxies from the environment, redirects, typed errors.
 //!
-//! In: [`Settings`], an address, maybe from which byte on. Out: a [`Response`] whose body comes piece by piece, or an [`HttpError`] which
-//! names the address without credentials and query, says what happened, and whether trying again may help.
+//! In: [`Settings`], an address, maybe from which byte on. Out: a [`Response`] whose body comes piece by piece, or
+//! an [`HttpError`] which names the address without credentials and query, says what happened, and whether trying
+//! again may help.
 //!
-//! Building a [`Client`] reads the system's root certificates (milliseconds): it is for those who are about to use it.
+//! Building a [`Client`] reads the system's root certificates (milliseconds): it is for those who are about to use
+//! it.
 //!
 //! This room depends on no other room.
 #![forbid(unsafe_code)]

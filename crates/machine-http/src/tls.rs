@@ -14,7 +14,8 @@ use crate::HttpError;
 pub struct Judge {
     /// The settings of connections.
     pub config: ClientConfig,
-    /// Why nobody can be trusted, e.g. because the system has no root certificates. What needs no TLS works all the same.
+    /// Why nobody can be trusted, e.g. because the system has no root certificates. What needs no TLS works all the
+    /// same.
     pub problem: Option<String>,
 }
 

@@ -1,14 +1,15 @@
 //! The images that have a name: where their publishers have them, and what they say about their content.
 //!
-//! All have cloud-init with the NoCloud data source, and systemd. The addresses were read in the publishers' documents and in
-//! catalogues of other programs; they were not all fetched when this was written.
+//! All have cloud-init with the NoCloud data source, and systemd. The addresses were read in the publishers'
+//! documents and in catalogues of other programs; they were not all fetched when this was written.
 
 use std::borrow::Cow;
 
 use crate::Arch;
 use crate::checksum::Digest;
 
-/// An image of a publisher. In its addresses `{debian}` stands for `amd64` or `arm64`, `{uname}` for `x86_64` or `aarch64`.
+/// An image of a publisher. In its addresses `{debian}` stands for `amd64` or `arm64`, `{uname}` for `x86_64` or
+/// `aarch64`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its name, e.g. `debian-13`.
@@ -37,8 +38,9 @@ pub enum Check {
 /// The name that an empty wish stands for where no image was baked: the current Debian stable.
 pub const DEFAULT: &str = "debian-13";
 
-/// The same for hypervisors whose devices are those of real hardware: Debian's kernel for clouds, which [`DEFAULT`] has, knows neither AHCI nor LSI Logic
-/// disks, nor e1000 network cards, nor 9p (`config.amd64_none_cloud-amd64` of Debian's package linux-config-6.1).
+/// The same for hypervisors whose devices are those of real hardware: Debian's kernel for clouds, which [`DEFAULT`]
+/// has, knows neither AHCI nor LSI Logic disks, nor e1000 network cards, nor 9p (`config.amd64_none_cloud-amd64` of
+/// Debian's package linux-config-6.1).
 pub const DEFAULT_FOR_HARDWARE: &str = "debian-13-generic";
 
 impl Entry {
@@ -134,7 +136,8 @@ fn ubuntu(version: &str, aliases: &[&'static str]) -> Entry {
     )
 }
 
-/// <https://fedoraproject.org/cloud/download>. A release never changes; its address leads to mirrors, so the checksum stands here.
+/// <https://fedoraproject.org/cloud/download>. A release never changes; its address leads to mirrors, so the
+/// checksum stands here.
 fn fedora_44() -> Entry {
     let folder = "https://download.fedoraproject.org/pub/fedora/linux/releases/44/Cloud/{uname}/images";
     entry(

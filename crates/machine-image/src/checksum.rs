@@ -104,8 +104,9 @@ impl From<Digest> for String {
     }
 }
 
-/// Looks for a file's checksum in a publisher's list: `HEX  NAME` as GNU's tools write it, `SHA256 (NAME) = HEX` as BSD's do, with or without a
-/// signature around. Where the list is for this file alone (`only`), its one line counts whatever name it has.
+/// Looks for a file's checksum in a publisher's list: `HEX  NAME` as GNU's tools write it, `SHA256 (NAME) = HEX` as
+/// BSD's do, with or without a signature around. Where the list is for this file alone (`only`), its one line
+/// counts whatever name it has.
 pub fn in_list(list: &str, file: &str, only: bool) -> Option<Digest> {
     let mut lines = list.lines().filter_map(|line| line_of_list(line.trim()));
     if !only {

@@ -1,4 +1,5 @@
-//! What a file is, by its content. A name says nothing, and what probes a raw disk can be deceived by what a guest wrote there.
+//! What a file is, by its content. A name says nothing, and what probes a raw disk can be deceived by what a guest
+//! wrote there.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -103,8 +104,9 @@ fn of_bytes(head: &[u8], tail: &[u8]) -> Content {
     other("no disk image that is known", "qcow2, raw, vdi, vmdk, vhd and vhdx are")
 }
 
-/// Whether a qcow2 image has a backing file or an external data file (QEMU's docs/interop/qcow2.txt): bytes 8–15 are the place of the backing
-/// file's name, bit 2 of the incompatible features (72–79, from version 3 on) is for the data file.
+/// Whether a qcow2 image has a backing file or an external data file (QEMU's docs/interop/qcow2.txt): bytes 8–15
+/// are the place of the backing file's name, bit 2 of the incompatible features (72–79, from version 3 on) is for
+/// the data file.
 fn qcow2_refers(head: &[u8]) -> bool {
     let number = |from: usize| {
         head.get(from..from + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)

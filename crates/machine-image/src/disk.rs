@@ -1,7 +1,7 @@
 //! Disk images, by `qemu-img`.
 //!
-//! Formats are always named: what probes a raw image is deceived by what a guest writes there. Limits are wide, because a slow disk is no
-//! reason to stop.
+//! Formats are always named: what probes a raw image is deceived by what a guest writes there. Limits are wide,
+//! because a slow disk is no reason to stop.
 
 use std::ffi::OsString;
 use std::fs;
@@ -112,8 +112,9 @@ pub async fn overlay(
     run(&args, SHORT, to).await.map(drop).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
-/// Writes an image (with all that its backing files have) in another format; a file at `to` appears when it is whole, and replaces what was
-/// there. How far it is is reported as bytes written; how many there will be nobody knows before the end.
+/// Writes an image (with all that its backing files have) in another format; a file at `to` appears when it is
+/// whole, and replaces what was there. How far it is is reported as bytes written; how many there will be nobody
+/// knows before the end.
 ///
 /// # Errors
 /// [`ImageError::DiskFull`]; where `qemu-img` is not there or fails. Nothing new is left at `to`.
@@ -164,8 +165,8 @@ impl Drop for Removed<'_> {
     }
 }
 
-/// Makes the disk larger; one that already has that size stays. Only for qcow2 and raw images: `qemu-img` can't do it with the others (make an
-/// overlay of the size, and convert that).
+/// Makes the disk larger; one that already has that size stays. Only for qcow2 and raw images: `qemu-img` can't do
+/// it with the others (make an overlay of the size, and convert that).
 ///
 /// # Errors
 /// [`ImageError::Shrink`] where the disk is larger already; where `qemu-img` is not there or fails.

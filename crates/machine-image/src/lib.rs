@@ -1,7 +1,8 @@
-//! Images of systems for virtual machines: what there is, how they get here, what is in them, and the seed that makes a
-//! machine of one.
+//! Images of systems for virtual machines: what there is, how they get here, what is in them, and the seed that
+//! makes a machine of one.
 //!
-//! In: an image's name, address or path, and a cache folder. Out: a file that a hypervisor can use, with what is known of its content.
+//! In: an image's name, address or path, and a cache folder. Out: a file that a hypervisor can use, with what is
+//! known of its content.
 //!
 //! - [`Cache`]: the images on this computer; gets those that are not here yet.
 //! - [`catalogue`]: the images that have a name.

@@ -54,7 +54,8 @@ async fn overlays_grow_and_know_their_backing() {
     assert!(matches!(error, ImageError::QemuImg(_)) && error.to_string().contains("No such file"), "{error}");
 }
 
-/// What a guest writes at the beginning of its raw disk must not make it another format, which could name any file here.
+/// What a guest writes at the beginning of its raw disk must not make it another format, which could name any file
+/// here.
 #[tokio::test]
 async fn a_raw_disk_stays_one_whatever_is_in_it() {
     if !skip::require(&["qemu-img"]) {

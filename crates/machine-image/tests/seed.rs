@@ -81,7 +81,8 @@ fn mounted() {
         Command::new("mount").args(["-t", "iso9660", "-o", "ro,loop"]).arg(&file).arg(&at).output().unwrap();
     if !mount.status.success() {
         let said = String::from_utf8_lossy(&mount.stderr);
-        // Not required anywhere: whether there are loop devices is the kernel's affair, and other tests read the image too.
+        // Not required anywhere: whether there are loop devices is the kernel's affair, and other tests read the
+        // image too.
         eprintln!("skipped: no loop mounts here: {}", said.trim());
         return;
     }

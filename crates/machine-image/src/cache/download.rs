@@ -33,7 +33,8 @@ const LONGEST_LIST: usize = 4 * 1024 * 1024;
 const WORTH_GOING_ON: u64 = 256 * 1024;
 
 impl Cache {
-    /// Downloads an image, unless it is here. `fresh`: one that is here is only good enough if it is what the publisher has now.
+    /// Downloads an image, unless it is here. `fresh`: one that is here is only good enough if it is what the
+    /// publisher has now.
     pub(super) async fn download(
         &self,
         source: &Source,
@@ -444,7 +445,8 @@ impl Transfer<'_> {
         let mut response = if progress.done == 0 {
             self.client.get(url).await?
         } else {
-            // Where a checksum tells in the end, mirrors that say different things of the same file are no reason to begin again.
+            // Where a checksum tells in the end, mirrors that say different things of the same file are no reason
+            // to begin again.
             let validator = progress.note.validator.as_deref().filter(|_| self.expected.is_none());
             progress.pieced = true;
             self.client.get_rest(url, Resume { offset: progress.done, validator }).await?

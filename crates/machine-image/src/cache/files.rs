@@ -46,7 +46,8 @@ pub fn lock_now(path: &Path) -> Result<File, ImageError> {
     try_lock(path)?.ok_or_else(|| ImageError::io("locked", path)(io::ErrorKind::WouldBlock.into()))
 }
 
-/// Takes a lock if nobody has it; its folder must be there. Whoever holds it may remove the file, so it is looked whether the file that was locked is the one that is there.
+/// Takes a lock if nobody has it; its folder must be there. Whoever holds it may remove the file, so it is looked
+/// whether the file that was locked is the one that is there.
 pub fn try_lock(path: &Path) -> Result<Option<File>, ImageError> {
     loop {
         let file = open_lock(path).map_err(ImageError::io("opened", path))?;

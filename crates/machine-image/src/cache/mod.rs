@@ -74,10 +74,11 @@ pub struct DirectBoot {
 /// An image that is on this computer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CachedImage {
-    /// What it is called in the cache, unique: e.g. `debian-13-amd64-0123456789ab`. Empty for a file of the user's own.
+    /// What it is called in the cache, unique: e.g. `debian-13-amd64-0123456789ab`. Empty for a file of the user's
+    /// own.
     pub id: String,
-    /// Its name, e.g. `debian-13`; several images of different content may have it, the newest is the one that is meant.
-    /// For a file of the user's own its path, for a URL the last part of that.
+    /// Its name, e.g. `debian-13`; several images of different content may have it, the newest is the one that is
+    /// meant. For a file of the user's own its path, for a URL the last part of that.
     pub name: String,
     /// The disk image, to be read only: machines have overlays on it.
     pub file: PathBuf,
@@ -116,8 +117,8 @@ pub struct NewImage {
     pub boot: Option<DirectBoot>,
 }
 
-/// A folder for work in the cache, e.g. for building an image. Removed with all that is in it when dropped; what a crash leaves is removed
-/// by [`Cache::prune`].
+/// A folder for work in the cache, e.g. for building an image. Removed with all that is in it when dropped; what a
+/// crash leaves is removed by [`Cache::prune`].
 #[derive(Debug)]
 pub struct Workshop {
     folder: PathBuf,
@@ -163,8 +164,8 @@ impl Cache {
         Self { folder, catalogue: catalogue::entries(), default: catalogue::DEFAULT, http: None }
     }
 
-    /// For hypervisors whose devices are those of real hardware: an empty wish then stands for an image that knows them, see
-    /// [`catalogue::DEFAULT_FOR_HARDWARE`].
+    /// For hypervisors whose devices are those of real hardware: an empty wish then stands for an image that knows
+    /// them, see [`catalogue::DEFAULT_FOR_HARDWARE`].
     #[must_use]
     pub fn for_hardware(mut self) -> Self {
         self.default = catalogue::DEFAULT_FOR_HARDWARE;
@@ -199,8 +200,9 @@ impl Cache {
         Ok(self.records()?.into_iter().map(|(folder, record)| record.image(&folder)).collect())
     }
 
-    /// Looks here for an image by catalogue name, alias, name or id in the cache, URL, or path; asks nobody. Empty stands for the default: the
-    /// newest baked image of this architecture that has an engine, else the default of the catalogue if it is here.
+    /// Looks here for an image by catalogue name, alias, name or id in the cache, URL, or path; asks nobody. Empty
+    /// stands for the default: the newest baked image of this architecture that has an engine, else the default of
+    /// the catalogue if it is here.
     ///
     /// # Errors
     /// Where the cache or the named file can't be read or makes no sense.
@@ -228,8 +230,8 @@ impl Cache {
         Ok(found.into_iter().next().map(|(folder, record)| record.image(&folder)))
     }
 
-    /// [`Self::find`], and gets what is not here: the download goes on where an earlier one stopped, and is compared with the publisher's
-    /// checksum. The file is there, whole and unchanged, when this returns.
+    /// [`Self::find`], and gets what is not here: the download goes on where an earlier one stopped, and is
+    /// compared with the publisher's checksum. The file is there, whole and unchanged, when this returns.
     ///
     /// # Errors
     /// What stood in the way, with a hint.
@@ -248,7 +250,8 @@ impl Cache {
         self.download(&source, arch, &self.client()?, false, report).await
     }
 
-    /// Gets the newest image of a name from its publisher. One that is here already, whole and unchanged, is not downloaded again.
+    /// Gets the newest image of a name from its publisher. One that is here already, whole and unchanged, is not
+    /// downloaded again.
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -271,8 +274,8 @@ impl Cache {
         Ok(Client::new(&self.http.clone().unwrap_or_default())?)
     }
 
-    /// Whether the file is what it was when it came here. Costs one look at length and time of change; reads the whole file only where these
-    /// are not those of the record, or where `whole` says so.
+    /// Whether the file is what it was when it came here. Costs one look at length and time of change; reads the
+    /// whole file only where these are not those of the record, or where `whole` says so.
     ///
     /// # Errors
     /// [`ImageError::Corrupt`] with what to do.
@@ -318,9 +321,9 @@ impl Cache {
         image.id.is_empty() || record.is_some_and(|record| record.is_unchanged(&image.file))
     }
 
-    /// Says that the machine's disk is an overlay on this image, so that nothing removes it: to be called *before* the overlay is made. What
-    /// the machine used before is forgotten; the mark counts for as long as the machine's folder exists. Does nothing for a file of the
-    /// user's own.
+    /// Says that the machine's disk is an overlay on this image, so that nothing removes it: to be called *before*
+    /// the overlay is made. What the machine used before is forgotten; the mark counts for as long as the machine's
+    /// folder exists. Does nothing for a file of the user's own.
     ///
     /// # Errors
     /// [`ImageError::Gone`] where the image was removed in the meantime; where the mark can't be written.
@@ -379,8 +382,8 @@ impl Cache {
     /// Removes an image.
     ///
     /// # Errors
-    /// [`ImageError::InUse`] where machines use it and `force` is not set; where it can't be removed. A file of the user's own is left
-    /// alone.
+    /// [`ImageError::InUse`] where machines use it and `force` is not set; where it can't be removed. A file of the
+    /// user's own is left alone.
     pub fn remove(&self, image: &CachedImage, force: bool) -> Result<(), ImageError> {
         if image.id.is_empty() {
             return Ok(());

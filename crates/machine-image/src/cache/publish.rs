@@ -24,8 +24,8 @@ impl Cache {
         self.publish(record, &new.file, new.boot)
     }
 
-    /// Moves an image into its folder. The record has its SHA-256; where that content is here under that name already, it takes its place, which
-    /// heals a damaged one.
+    /// Moves an image into its folder. The record has its SHA-256; where that content is here under that name
+    /// already, it takes its place, which heals a damaged one.
     pub(super) fn publish(
         &self,
         mut record: Record,

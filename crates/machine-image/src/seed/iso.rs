@@ -1,5 +1,6 @@
-//! A CD image with a few files in its root folder: ISO 9660 (ECMA-119, 4th edition; numbers in brackets are its sections) with a
-//! second set of names by Joliet (ECMA-119's supplementary volume descriptor with UCS-2), which Linux, Windows and macOS prefer.
+//! A CD image with a few files in its root folder: ISO 9660 (ECMA-119, 4th edition; numbers in brackets are its
+//! sections) with a second set of names by Joliet (ECMA-119's supplementary volume descriptor with UCS-2), which
+//! Linux, Windows and macOS prefer.
 //!
 //! | sector | content |
 //! |---|---|

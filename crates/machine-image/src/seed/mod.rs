@@ -20,8 +20,8 @@ pub struct NoCloud<'a> {
 /// The label by which cloud-init finds the image.
 const LABEL: &str = "cidata";
 
-/// The CD image: ISO 9660 with Joliet names, labelled `cidata`, with `user-data`, `meta-data` and maybe `network-config`.
-/// The same input gives the same bytes.
+/// The CD image: ISO 9660 with Joliet names, labelled `cidata`, with `user-data`, `meta-data` and maybe
+/// `network-config`. The same input gives the same bytes.
 #[must_use]
 pub fn iso(seed: &NoCloud<'_>) -> Vec<u8> {
     // A JSON string is a YAML string too, whatever is in it.
