@@ -49,6 +49,9 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("blkid", "util-linux"),
     ("losetup", "mount"),
     ("qemu-io", "qemu-utils"),
+    ("sfdisk", "fdisk"),
+    ("mke2fs", "e2fsprogs"),
+    ("grub-mkimage", "grub-common"),
 ];
 
 /// Files that are no programs, and the Debian package of each.
@@ -56,7 +59,12 @@ const FILES: &[(&str, &str)] = &[
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
     ("/usr/share/bash-completion/bash_completion", "bash-completion"),
     ("/usr/share/doc/python3-venv", "python3-venv"),
+    ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
 ];
+
+/// How often it is looked again for what is missing: apt may remove a newer package, e.g. qemu-utils of a distribution's backports, where another
+/// one that it installs needs the older.
+const ROUNDS: usize = 2;
 
 pub fn cli() -> Command {
     Command::new("setup")
@@ -91,22 +99,33 @@ pub fn virtual_machines() -> Vec<(&'static str, &'static str)> {
 
 /// What `image build` needs, and the Debian package of each.
 pub fn image_building() -> Vec<(&'static str, &'static str)> {
-    vec![("mmdebstrap", "mmdebstrap"), ("qemu-img", "qemu-utils"), ("mke2fs", "e2fsprogs")]
+    vec![
+        ("mmdebstrap", "mmdebstrap"),
+        ("qemu-img", "qemu-utils"),
+        ("mke2fs", "e2fsprogs"),
+        ("sfdisk", "fdisk"),
+        // Brings grub-mkimage, and the parts that it needs.
+        ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
+        ("grub-mkimage", "grub-common"),
+    ]
 }
 
 /// Installs missing packages. On a system without apt it only names the programs.
 pub fn packages() -> Outcome {
-    let programs = PROGRAMS.iter().chain(TEST_PROGRAMS);
-    let mut missing = missing(programs);
-    missing.extend(FILES.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package));
-    if missing.is_empty() && apt_knows_its_archives() {
-        return Ok(());
+    for _ in 0..ROUNDS {
+        let mut missing = missing(PROGRAMS.iter().chain(TEST_PROGRAMS));
+        let files = FILES.iter().filter(|(file, _)| !Path::new(file).exists());
+        missing.extend(files.map(|(_, package)| *package));
+        if missing.is_empty() && apt_knows_its_archives() {
+            return Ok(());
+        }
+        if skip::find_program("apt-get").is_none() {
+            say!("no apt here; tests that need one of these are skipped: {}", missing.join(" "));
+            return Ok(());
+        }
+        install(missing)?;
     }
-    if skip::find_program("apt-get").is_none() {
-        say!("no apt here; tests that need one of these are skipped: {}", missing.join(" "));
-        return Ok(());
-    }
-    install(missing)
+    Ok(())
 }
 
 /// Installs the packages of those programs that are missing.
@@ -114,25 +133,34 @@ pub fn packages() -> Outcome {
 /// # Errors
 /// Where that fails, and where there is no apt: the error names the programs.
 pub fn programs(needed: &[(&str, &'static str)]) -> Outcome {
-    let packages = missing(needed);
-    if packages.is_empty() {
-        return Ok(());
+    for _ in 0..ROUNDS {
+        let packages = missing(needed);
+        if packages.is_empty() {
+            return Ok(());
+        }
+        if skip::find_program("apt-get").is_none() {
+            let names: Vec<&str> =
+                needed.iter().map(|(program, _)| *program).filter(|name| !is_here(name)).collect();
+            return Err(format!(
+                "these are missing, and there is no apt to install them: {}",
+                names.join(", ")
+            )
+            .into());
+        }
+        install(packages)?;
     }
-    if skip::find_program("apt-get").is_none() {
-        let names =
-            needed.iter().map(|(program, _)| *program).filter(|name| skip::find_program(name).is_none());
-        let names: Vec<&str> = names.collect();
-        return Err(
-            format!("these are missing, and there is no apt to install them: {}", names.join(", ")).into()
-        );
-    }
-    install(packages)
+    Ok(())
 }
 
 /// The packages of those programs that are missing.
 fn missing<'a>(programs: impl IntoIterator<Item = &'a (&'a str, &'static str)>) -> Vec<&'static str> {
-    let missing = programs.into_iter().filter(|(program, _)| skip::find_program(program).is_none());
+    let missing = programs.into_iter().filter(|(program, _)| !is_here(program));
     missing.map(|(_, package)| *package).collect()
+}
+
+/// A program by its name, or a file by its path.
+fn is_here(name: &str) -> bool {
+    if name.starts_with('/') { Path::new(name).exists() } else { skip::find_program(name).is_some() }
 }
 
 fn install(mut packages: Vec<&'static str>) -> Outcome {
