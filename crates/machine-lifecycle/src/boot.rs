@@ -65,7 +65,8 @@ impl Lifecycle {
         recorder: &mut Recorder<'_>,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
-        let session: Session = self.reach_within(machine, SECOND_CHANCE, recorder, report).await?;
+        let limit = self.settings.reach_limit.min(SECOND_CHANCE);
+        let session: Session = self.reach_within(machine, limit, recorder, report).await?;
         let status = session.exec(CLOUD_INIT_STATUS, "", &ExecLimits::of(SECOND_CHANCE)).await;
         session.close().await;
         let status = status.map_err(|source| Error::ssh(machine, source))?;
