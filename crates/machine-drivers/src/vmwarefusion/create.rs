@@ -52,7 +52,7 @@ pub(super) async fn check(cx: &Cx<'_>, wish: &VmwareFusionState) -> Result<(), D
     }
     image_disk::program()?;
     if !wish.is_boot2docker() {
-        Cache::of_store(cx.store_path).fetch(&wish.image, Arch::host(), cx.report).await?;
+        Cache::of_store(cx.store_path).for_hardware().fetch(&wish.image, Arch::host(), cx.report).await?;
     }
     Ok(())
 }

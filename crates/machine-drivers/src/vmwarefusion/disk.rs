@@ -91,7 +91,8 @@ pub(super) fn clone_source(state: &VmwareFusionState) -> Result<PathBuf, DriverE
 
 /// Makes the disk of a cloud image: an overlay of the wanted size, written out as a VMDK.
 async fn from_image(cx: &Cx<'_>, state: &VmwareFusionState, to: &Path) -> Result<(), DriverError> {
-    let image = Cache::of_store(cx.store_path).fetch(&state.image, Arch::host(), cx.report).await?;
+    let image =
+        Cache::of_store(cx.store_path).for_hardware().fetch(&state.image, Arch::host(), cx.report).await?;
     cx.report.report(Event::DriverLine(format!("Converting image {} to a VMDK...", image.name)));
     let overlay = cx.machine_dir.join(OVERLAY);
     remove_file(&overlay)?;

@@ -52,7 +52,7 @@ pub(super) const FLAGS: &[FlagSpec] = &[
         "vmwarefusion-image",
         "FUSION_IMAGE",
         "",
-        "Image of the system where no boot2docker ISO is given: a name of `image ls --all`, URL or path (default: the \
+        "Image of the system where no boot2docker ISO is given: a name of `image ls --available`, URL or path (default: the \
          newest image built here, else Debian's)",
     ),
     FlagSpec::str(
