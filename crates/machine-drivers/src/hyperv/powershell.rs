@@ -241,4 +241,20 @@ mod tests {
             }
         }
     }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_powershell_that_hangs_is_ended() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("powershell.exe");
+        std::fs::write(&file, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        let shell = PowerShell(Program::at(file));
+        let limit = Duration::from_millis(100);
+        let error = shell.once::<Value>(Operation::LIST, &[], limit).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().starts_with("Hyper-V did not answer within"), "{error}");
+        assert!(!error.to_string().contains("ErrorActionPreference"), "{error}");
+    }
 }

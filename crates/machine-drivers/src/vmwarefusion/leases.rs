@@ -250,4 +250,11 @@ lease 192.168.70.129 {
         assert_eq!(fixed_address(text, MAC).map(|a| a.to_string()).as_deref(), Some("172.16.1.77"));
         assert_eq!(fixed_address(text, "00:0c:29:00:00:00"), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read(text in "([a-z0-9:./ ;{}\"#]|lease |hardware ethernet |\n)*") {
+            let _ = (leased(&text, MAC), fixed_address(&text, MAC));
+        }
+    }
 }

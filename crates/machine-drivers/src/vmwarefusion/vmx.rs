@@ -322,4 +322,19 @@ mod tests {
         assert_eq!(changed.0.matches("memsize").count(), 1);
         assert!(changed.is_suspended());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_value_comes_back_as_it_was(value in "\\PC*|[\\x00-\\x7f]*") {
+            let vmx = Vmx(Vmx(text(&hardware())).with(&[("displayName", value.clone())]));
+            proptest::prop_assert_eq!(vmx.get("displayname"), Some(value));
+            proptest::prop_assert_eq!(vmx.get("memsize"), Some("1024".to_owned()));
+        }
+
+        #[test]
+        fn any_text_is_read(text in ".*", key in "[a-z.]*") {
+            let vmx = Vmx(text);
+            let _ = (vmx.get(&key), vmx.mac(), vmx.is_suspended(), vmx.with(&[("a", key)]));
+        }
+    }
 }
