@@ -33,22 +33,13 @@ impl Lifecycle {
         let context = ConfigureContext { name: &request.name, store_path: self.store.root() };
         let wish =
             driver.configure(&context, &request.flags).map_err(|error| Error::Configure(Box::new(error)))?;
-        self.store.create_layout()?;
+        let machine = self.record(&request, &*driver, wish);
 
         let mut recorder = Recorder::fresh(&self.store, &lock, report);
-        recorder.begin(Operation::Create, Phase::Certificates);
-        self.ensure_certificates(request.key_algorithm, report).await?;
-        line(report, "Running pre-create checks...");
-        recorder.enter(Phase::Check);
-        let host = Host::new(&self.store, &request.name, report);
-        driver.precreate(&host.cx(), &wish).await.map_err(|error| Error::Precreate(Box::new(error)))?;
-
-        recorder.enter(Phase::Record);
-        let machine = self.record(&request, &*driver, wish);
         recorder.journal.jump_hosts.clone_from(&request.ssh_jumps);
         recorder.journal.key_algorithm = request.key_algorithm.to_string();
         extras.store(&mut recorder.journal.extra);
-        self.store.create(&lock, &machine, &recorder.journal)?;
+        self.check_and_record(&*driver, &machine, &lock, &mut recorder, report).await?;
         line(report, "Creating machine...");
         let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
         match recorder.close(outcome) {
@@ -103,16 +94,6 @@ impl Lifecycle {
         let wish =
             driver.clone_wish(&context, &from.driver).map_err(|error| Error::Configure(Box::new(error)))?;
 
-        let mut recorder = Recorder::fresh(&self.store, &lock, report);
-        recorder.begin(Operation::Create, Phase::Certificates);
-        recorder.journal.key_algorithm.clone_from(&journal.key_algorithm);
-        recorder.journal.jump_hosts.clone_from(&journal.jump_hosts);
-        self.ensure_certificates(recorder.key_algorithm(), report).await?;
-        recorder.enter(Phase::Check);
-        let host = Host::new(&self.store, &name, report);
-        driver.precreate(&host.cx(), &wish).await.map_err(|error| Error::Precreate(Box::new(error)))?;
-        recorder.enter(Phase::Record);
-        Extras::load(&journal.extra).unwrap_or_default().store(&mut recorder.journal.extra);
         let options = &from.host_options;
         let names = options.auth_options.server_cert_sans.clone().unwrap_or_default();
         let machine = self.record_of(
@@ -121,10 +102,35 @@ impl Lifecycle {
             wish,
             (options.engine_options.clone(), options.swarm_options.clone(), names),
         );
-        self.store.create(&lock, &machine, &recorder.journal)?;
+        let mut recorder = Recorder::fresh(&self.store, &lock, report);
+        recorder.journal.jump_hosts.clone_from(&journal.jump_hosts);
+        recorder.journal.key_algorithm.clone_from(&journal.key_algorithm);
+        Extras::load(&journal.extra).unwrap_or_default().store(&mut recorder.journal.extra);
+        self.check_and_record(&*driver, &machine, &lock, &mut recorder, report).await?;
         line(report, format!("Cloning {source:?} to {new:?}..."));
         let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
         recorder.close(outcome).map_err(|cause| kept(new, cause))
+    }
+
+    /// The phases up to the record: certificates, checks. Before it, nothing is left of a create that fails.
+    async fn check_and_record(
+        &self,
+        driver: &dyn Driver,
+        machine: &Machine,
+        lock: &MachineLock,
+        recorder: &mut Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        self.store.create_layout()?;
+        recorder.begin(Operation::Create, Phase::Certificates);
+        self.ensure_certificates(recorder.key_algorithm(), report).await?;
+        line(report, "Running pre-create checks...");
+        recorder.enter(Phase::Check);
+        let host = Host::new(&self.store, &self.name(lock.name())?, report);
+        let checked = driver.precreate(&host.cx(), &machine.driver).await;
+        checked.map_err(|error| Error::Precreate(Box::new(error)))?;
+        recorder.enter(Phase::Record);
+        Ok(self.store.create(lock, machine, &recorder.journal)?)
     }
 
     /// The phases after the record. Each first looks whether its work is done.
