@@ -17,8 +17,6 @@ use serde::Deserialize;
 
 /// Cases of drivers that this program does not have yet.
 const LATER: &[(&str, &str)] = &[
-    ("024-create-vbox-precreate", "virtualbox"),
-    ("025-create-default-driver", "virtualbox"),
     ("026-create-aws-nocreds", "amazonec2"),
     ("027-create-do-notoken", "digitalocean"),
     ("028-create-os-noauth", "openstack"),

@@ -79,7 +79,10 @@ fn all_is_every_machine_that_its_driver_can_turn_on() {
     ] {
         let run = place.run(&[command, "--all"]);
         let said = text(&run.stderr);
-        assert!(run.status.success() && said.contains(none) && said.contains("WARNING: torn is left out"), "{said}");
+        assert!(
+            run.status.success() && said.contains(none) && said.contains("WARNING: torn is left out"),
+            "{said}"
+        );
         let rows: Value = serde_json::from_str(&place.answer(&[command, "--all", "--json"])).unwrap();
         assert_eq!(rows, Value::Array(Vec::new()));
     }
@@ -97,7 +100,48 @@ fn families_have_help_of_their_own() {
     }
     let member = place.answer(&["snapshot", "ls", "--help"]);
     assert!(member.starts_with("Usage: docker-machine snapshot ls "), "{member}");
-    for args in [&["help", "snapshot", "ls"][..], &["snapshot", "--help", "ls"], &["--help", "snapshot", "ls"]] {
+    for args in
+        [&["help", "snapshot", "ls"][..], &["snapshot", "--help", "ls"], &["--help", "snapshot", "ls"]]
+    {
         assert_eq!(place.answer(args), member, "{args:?}");
+    }
+}
+
+/// A folder with an empty program of that name in it, as the only one of `PATH`.
+fn path_with(place: &Place, program: &str) -> std::path::PathBuf {
+    let folder = place.root().join("path");
+    std::fs::create_dir_all(&folder).unwrap();
+    if !program.is_empty() {
+        let file = folder.join(program);
+        std::fs::write(&file, "#!/bin/sh\nexit 1\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn the_driver_that_nobody_named_is_chosen_by_what_is_installed_and_said() {
+    for (program, says, flag) in [
+        ("", "Driver: qemu (VirtualBox is not installed; -d chooses another)\n", "--qemu-memory"),
+        (
+            "VBoxManage",
+            "Driver: virtualbox (VirtualBox is installed; -d chooses another)\n",
+            "--virtualbox-memory",
+        ),
+    ] {
+        let place = Place::new();
+        let path = path_with(&place, program);
+        let run = place.command(&["create", "dev"]).env("PATH", &path).output().unwrap();
+        let said = text(&run.stderr);
+        assert!(run.status.code() == Some(3) && said.starts_with(says), "{program:?}: {said}");
+        let help = place.command(&["create", "--help"]).env("PATH", &path).output().unwrap();
+        let heading = says.trim_start_matches("Driver: ").split(';').next().unwrap();
+        let help = text(&help.stdout);
+        assert!(help.contains(&format!("Options of the driver {heading}")) && help.contains(flag), "{help}");
+        // Whoever names one is told nothing.
+        let named =
+            place.command(&["create", "dev"]).env("PATH", &path).env("MACHINE_DRIVER", "qemu").output();
+        assert!(!text(&named.unwrap().stderr).contains("Driver: "));
+        assert!(!place.store().join("machines/dev").exists());
     }
 }

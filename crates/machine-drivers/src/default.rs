@@ -1,6 +1,6 @@
 //! The driver where none is named: VirtualBox where it is installed, as in the reference program, else qemu.
 
-use std::path::{Path, PathBuf};
+use crate::virtualbox;
 
 /// The driver of the reference program where none is named.
 const VIRTUALBOX: &str = "virtualbox";
@@ -20,9 +20,7 @@ impl DefaultDriver {
     /// Looks whether VirtualBox's program is there. Starts no process.
     #[must_use]
     pub fn look() -> Self {
-        let folders = folders();
-        let further: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
-        Self::of(machine_process::Program::find(&["VBoxManage"], &further).is_ok())
+        Self::of(virtualbox::find_program().is_some())
     }
 
     fn of(virtualbox: bool) -> Self {
@@ -38,20 +36,6 @@ impl DefaultDriver {
     pub fn notice(self) -> String {
         format!("Driver: {} ({}; -d chooses another)", self.name, self.why)
     }
-}
-
-/// Where VirtualBox is besides the folders of `PATH`: what its installers set, and where they put it.
-fn folders() -> Vec<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let mut folders: Vec<PathBuf> =
-        ["VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH"].into_iter().filter_map(set).collect();
-    if cfg!(windows) {
-        folders.push(r"C:\Program Files\Oracle\VirtualBox".into());
-    }
-    if cfg!(target_os = "macos") {
-        folders.push("/Applications/VirtualBox.app/Contents/MacOS".into());
-    }
-    folders
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod none;
 mod power;
 pub mod qemu;
 pub mod registry;
+pub mod virtualbox;
 pub mod vmwarefusion;
 
 pub use registry::Builtin;

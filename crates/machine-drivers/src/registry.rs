@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{generic, hyperv, libvirt, none, qemu, vmwarefusion};
+use crate::{generic, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -16,6 +16,7 @@ const DRIVERS: &[(&str, Make)] = &[
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
     (none::NAME, || Arc::new(none::None::new())),
     (qemu::NAME, || Arc::new(qemu::Qemu::new())),
+    (virtualbox::NAME, || Arc::new(virtualbox::Virtualbox::new())),
     (vmwarefusion::NAME, || Arc::new(vmwarefusion::VmwareFusion::new())),
 ];
 
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["generic", "hyperv", "libvirt", "none", "qemu", "vmwarefusion"]);
+        assert_eq!(names, ["generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]);
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }

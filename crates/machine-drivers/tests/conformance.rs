@@ -6,6 +6,8 @@ mod hyperv;
 mod qemu;
 #[path = "conformance/standin.rs"]
 mod standin;
+#[path = "conformance/virtualbox.rs"]
+mod virtualbox;
 #[path = "conformance/vmwarefusion.rs"]
 mod vmwarefusion;
 
@@ -213,7 +215,7 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "hyperv", "libvirt", "none", "qemu", "vmwarefusion"],
+        ["generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }

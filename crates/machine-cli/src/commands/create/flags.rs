@@ -159,21 +159,10 @@ pub fn driver_flags(args: &[String]) -> Result<Vec<Flag>, CliError> {
             let default = DefaultDriver::look();
             let heading =
                 format!("Options of the driver {} ({}; -d NAME: another's)", default.name, default.why);
-            let flags = match super::known_driver(default.name) {
-                Ok(driver) => of_driver(driver.spec()),
-                // Help has to work where the default driver is not built in.
-                Err(_) if asks_for_help(args) => Vec::new(),
-                Err(error) => return Err(error),
-            };
+            let flags = of_driver(super::known_driver(default.name)?.spec());
             Ok(flags.into_iter().map(|flag| flag.under(heading.clone())).collect())
         }
     }
-}
-
-fn asks_for_help(args: &[String]) -> bool {
-    args.iter()
-        .take_while(|word| *word != "--")
-        .any(|word| ["-h", "-help", "--help"].contains(&word.as_str()))
 }
 
 /// A driver's flags under a heading of their own.
