@@ -86,6 +86,14 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|part| part == word)
 }
 
+/// Whether a process may still have files open and locked: a killed one loses its memory, and with it its command line,
+/// before that. What is left to be waited for is a zombie.
+fn holds_files(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
 /// The name of the backing file stands in the first cluster.
 fn is_overlay_on(disk: &Path, image: &Path) -> bool {
     fs::read(disk)
@@ -147,14 +155,15 @@ impl Subject for Computer {
         if fault != Fault::HostGone {
             return false;
         }
-        for pid in self.processes() {
+        let processes = self.processes();
+        for pid in &processes {
             let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
             assert!(killed.unwrap().success(), "kill failed");
         }
         for disk in self.disks() {
             fs::remove_file(disk).unwrap();
         }
-        while !self.processes().is_empty() {
+        while processes.iter().any(|pid| holds_files(*pid)) {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         true
