@@ -59,6 +59,12 @@ pub struct Capabilities {
     pub user_data: bool,
     /// Whether `observe_many` costs fewer requests than as many calls of `observe`.
     pub batch: bool,
+    /// Whether its hosts stand behind rules that say who may connect, and these can be narrowed ([`Cx::allow_from`],
+    /// [`Driver::allow_from`]).
+    pub firewall: bool,
+    /// Whether everything that it makes carries a mark with the machine's name and the store's id, by which what has no
+    /// record is found ([`Driver::owned`]).
+    pub marks: bool,
 }
 
 /// Whether and how a power operation can be done.
@@ -186,6 +192,8 @@ pub struct Prospect {
     /// Whether the host will read nothing of the seed but the authorized key, as boot2docker does. It then has an SSH
     /// host key of its own.
     pub seedless: bool,
+    /// The user's own user data, which becomes a part of the host's.
+    pub user_data: Option<Secret>,
 }
 
 /// What an image has in it.
@@ -276,10 +284,40 @@ pub struct Cx<'a> {
     pub machine_dir: &'a Path,
     /// The store's root folder.
     pub store_path: &'a Path,
+    /// The store's id: it goes into the mark of everything that is made, beside the machine's name. Empty where the store
+    /// has none yet, which is never so in `create` of a driver with [`Capabilities::marks`].
+    pub store_id: &'a str,
     /// Where to say what is going on.
     pub report: &'a dyn Reporter,
     /// What a new host is to be told: in `create`, for drivers with [`Capabilities::user_data`].
     pub seed: Option<&'a Seed>,
+    /// From which networks (CIDR, e.g. `198.51.100.0/24`) a new host may be reached by SSH and at its engine's port; empty
+    /// for all. Only in `precreate` and `create`, for drivers with [`Capabilities::firewall`].
+    pub allow_from: &'a [String],
+}
+
+/// What a driver may use where it is asked about an account rather than about a machine.
+#[derive(Clone, Copy)]
+pub struct AccountCx<'a> {
+    /// The store's id.
+    pub store_id: &'a str,
+    /// The store's root folder.
+    pub store_path: &'a Path,
+    /// Where to say what is going on.
+    pub report: &'a dyn Reporter,
+}
+
+/// Something at a provider that carries the mark of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// What it is, in the provider's word, e.g. `instance`, `key pair`.
+    pub kind: String,
+    /// The provider's id of it, enough to remove it, e.g. `i-0abc…` or `us-central1-a/dev`.
+    pub id: String,
+    /// The machine that it was made for; empty where it is shared by machines of the store.
+    pub machine: String,
+    /// What else helps to recognise it, e.g. `running, 203.0.113.7`; may be empty.
+    pub about: String,
 }
 
 /// Saves the driver's state while `create` is under way.
@@ -434,6 +472,54 @@ pub trait Driver: Send + Sync {
         _name: &str,
     ) -> Result<DriverState, DriverError> {
         Err(self.spec().cannot("remove snapshots"))
+    }
+
+    /// Narrows who may reach the host by SSH and at its engine's port to these networks (CIDR). Only called where
+    /// [`Capabilities::firewall`] says so. A rule that machines share is left as it is for the others: the driver then
+    /// refuses with [`ErrorKind::Unsupported`].
+    ///
+    /// # Errors
+    /// Why that can't be done.
+    async fn allow_from(
+        &self,
+        _cx: &Cx<'_>,
+        _state: &DriverState,
+        _networks: &[String],
+    ) -> Result<DriverState, DriverError> {
+        Err(self.spec().cannot("narrow who may connect"))
+    }
+
+    /// The account and region in which a machine's host is, as a text that is the same for all machines whose
+    /// [`Driver::owned`] gives the same answer. It has no secret in it, e.g. `AKIA…/us-east-1`. Pure: no I/O. Only called
+    /// where [`Capabilities::marks`] says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the record can't be read.
+    fn account(&self, _state: &DriverState) -> Result<String, DriverError> {
+        Err(self.spec().cannot("tell accounts apart"))
+    }
+
+    /// Everything in the account of this state that carries the store's mark ([`AccountCx::store_id`]), in an order in
+    /// which it can be removed. The state is that of any machine there, or what [`Driver::configure`] makes of flags. Only
+    /// called where [`Capabilities::marks`] says so.
+    ///
+    /// # Errors
+    /// Why it can't be listed.
+    async fn owned(&self, _cx: &AccountCx<'_>, _state: &DriverState) -> Result<Vec<Owned>, DriverError> {
+        Err(self.spec().cannot("find what it made"))
+    }
+
+    /// Removes one of these; "gone" is success.
+    ///
+    /// # Errors
+    /// Why it can't be removed.
+    async fn remove_owned(
+        &self,
+        _cx: &AccountCx<'_>,
+        _state: &DriverState,
+        _owned: &Owned,
+    ) -> Result<(), DriverError> {
+        Err(self.spec().cannot("remove what has no record"))
     }
 
     /// Removes the host and all that was made for it. Idempotent: "gone" is success.

@@ -18,8 +18,8 @@ mod secret;
 mod state;
 
 pub use driver::{
-    Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverSource, DriverSpec, DriverState,
-    ImageEngine, ImageFacts, Known, Mount, Observed, Power, PowerSupport, Prospect, Resize, Seed, Snapshot,
+    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverSource, DriverSpec, DriverState,
+    ImageEngine, ImageFacts, Known, Mount, Observed, Owned, Power, PowerSupport, Prospect, Resize, Seed, Snapshot,
 };
 pub use endpoint::SshEndpoint;
 pub use error::{DriverError, ErrorKind};

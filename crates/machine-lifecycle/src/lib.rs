@@ -105,6 +105,8 @@ impl<'a> Host<'a> {
             store_path: self.store.root(),
             report: self.report,
             seed: None,
+            store_id: "",
+            allow_from: &[],
         }
     }
 }

@@ -18,7 +18,7 @@ mod tests;
 
 use machine_core::{Driver, FlagValues};
 
-pub use bench::{Bench, Collected, Cut, Journal, full_text};
+pub use bench::{AUTHORIZED_KEY, Bench, Collected, Cut, Journal, STORE_ID, full_text};
 pub use declaration::{bad_flags_are_refused, configuring_is_pure, spec_is_sane, state_round_trips};
 pub use faults::{faults_are_survived, secrets_stay_secret};
 pub use life::{

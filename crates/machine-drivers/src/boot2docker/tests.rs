@@ -30,6 +30,8 @@ impl Place {
             store_path: self.dir.path(),
             report: &Silent,
             seed: None,
+            store_id: "",
+            allow_from: &[],
         }
     }
 

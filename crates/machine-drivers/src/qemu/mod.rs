@@ -70,7 +70,7 @@ impl Qemu {
                     clone: true,
                     resize: true,
                     user_data: true,
-                    batch: false,
+                    ..Capabilities::default()
                 },
             },
         }

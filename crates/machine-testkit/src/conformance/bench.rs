@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use machine_core::{
     Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverState, ErrorKind, Event, FlagValues,
-    MachineName, Reporter,
+    MachineName, Reporter, Secret, Seed,
 };
 use tempfile::TempDir;
 
@@ -14,9 +14,16 @@ pub struct Bench {
     store: TempDir,
     machine_dir: std::path::PathBuf,
     name: MachineName,
+    seed: Seed,
     /// What the driver reported.
     pub heard: Collected,
 }
+
+/// The id of the suite's store.
+pub const STORE_ID: &str = "0123456789abcdef0123456789abcdef";
+/// The public key of the suite's machine.
+pub const AUTHORIZED_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDobVNIda8rkS/OA1QPX/6fBuaCNtZ3yn6AV0e6APhUz conformance";
 
 /// Keeps all events as text.
 #[derive(Debug, Default)]
@@ -56,7 +63,11 @@ impl Bench {
         let name = MachineName::new("conformance").expect("a good name");
         let machine_dir = store.path().join("machines").join(name.as_str());
         std::fs::create_dir_all(&machine_dir).expect("the machine's folder");
-        Self { store, machine_dir, name, heard: Collected::default() }
+        let seed = Seed {
+            authorized_key: AUTHORIZED_KEY.to_owned(),
+            user_data: Secret::new("#cloud-config\nssh_pwauth: false\n"),
+        };
+        Self { store, machine_dir, name, seed, heard: Collected::default() }
     }
 
     /// What `configure` gets.
@@ -71,7 +82,9 @@ impl Bench {
             machine_dir: &self.machine_dir,
             store_path: self.store.path(),
             report: &self.heard,
-            seed: None,
+            seed: Some(&self.seed),
+            store_id: STORE_ID,
+            allow_from: &[],
         }
     }
 
