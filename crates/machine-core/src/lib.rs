@@ -19,7 +19,8 @@ mod state;
 
 pub use driver::{
     AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverSource, DriverSpec, DriverState,
-    ImageEngine, ImageFacts, Known, Mount, Observed, Owned, Power, PowerSupport, Prospect, Resize, Seed, Snapshot,
+    ImageEngine, ImageFacts, Known, Mount, Observed, Owned, Power, PowerSupport, Prospect, Resize, Seed,
+    Snapshot,
 };
 pub use endpoint::SshEndpoint;
 pub use error::{DriverError, ErrorKind};

@@ -107,6 +107,8 @@ impl<'a> Machine<'a> {
             store_path: self.lab.store.path(),
             report: &self.heard,
             seed: Some(&self.seed),
+            store_id: "",
+            allow_from: &[],
         }
     }
 
