@@ -107,16 +107,28 @@ pub(crate) async fn wait_for<T>(
     limit: Duration,
     look: impl AsyncFnMut() -> Result<Seen<T>, DriverError>,
 ) -> Result<T, DriverError> {
+    wait_as(report, &Poll::new(what, limit), look).await
+}
+
+/// [`wait_for`] with pauses of the caller's.
+///
+/// # Errors
+/// As [`wait_for`].
+pub(crate) async fn wait_as<T>(
+    report: &dyn Reporter,
+    wait: &Poll<'_>,
+    look: impl AsyncFnMut() -> Result<Seen<T>, DriverError>,
+) -> Result<T, DriverError> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let tell = |elapsed: Duration, last: &str| {
         report.report(Event::Waiting {
-            what: what.to_owned(),
+            what: wait.what.to_owned(),
             for_ms: ms(elapsed),
-            limit_ms: ms(limit),
+            limit_ms: ms(wait.limit),
             last: last.to_owned(),
         });
     };
-    poll(&Poll::new(what, limit), tell, look).await.map_err(|error| match error {
+    poll(wait, tell, look).await.map_err(|error| match error {
         machine_http::api::PollError::Failed(error) => error,
         limit => DriverError::new(ErrorKind::Unavailable, limit.to_string()).with_hint(
             "look at the provider's console; `docker-machine create --resume NAME` goes on, `rm` removes it",
