@@ -162,19 +162,18 @@ fn a_token_that_ended_is_renewed_once() {
 #[test]
 fn a_wait_ends_at_its_limit_and_says_what_was_seen() {
     let wait = Poll {
-        what: "the host to be active",
-        limit: Duration::from_millis(60),
         first: Duration::from_millis(1),
         longest: Duration::from_millis(5),
+        ..Poll::new("the host to be active", Duration::from_millis(60))
     };
-    let mut looks = 0;
+    let looks = std::cell::Cell::new(0);
     let look = async || -> Result<Seen<()>, ApiError> {
-        looks += 1;
+        looks.set(looks.get() + 1);
         Ok(Seen::NotYet("new".to_owned()))
     };
     let error = block_on(poll(&wait, |_, _| (), look)).unwrap_err();
     assert_eq!(error.to_string(), "waited 0 s for the host to be active; last seen: new");
-    assert!(matches!(error, PollError::Limit { .. }) && looks > 2);
+    assert!(matches!(error, PollError::Limit { .. }) && looks.get() > 2);
     let found = poll(&wait, |_, _| (), async || Ok::<_, ApiError>(Seen::Done(7)));
     assert_eq!(block_on(found).ok(), Some(7));
 }
