@@ -1,7 +1,7 @@
 //! `virtualbox` against a stand-in for VBoxManage.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use machine_core::{
     Cx, Driver, DriverError, DriverState, ErrorKind, FlagValue, FlagValues, MachineName, Power, Prospect,
