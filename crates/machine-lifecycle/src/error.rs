@@ -68,6 +68,14 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The value of `--allow-from` says no place.
+    #[error("--allow-from: {value:?} can't be used: {why}")]
+    BadAllowFrom {
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A create failed after there was a record.
     #[error("Error creating machine: {cause}")]
     Create {
@@ -284,6 +292,7 @@ impl Error {
             | Self::SwarmDiscovery(_)
             | Self::BadFile { .. }
             | Self::BadJump { .. }
+            | Self::BadAllowFrom { .. }
             | Self::AlreadyInState { .. }
             | Self::NoSsh { .. }
             | Self::Plan { .. }

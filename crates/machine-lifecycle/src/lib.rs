@@ -43,7 +43,7 @@ pub use gc::{AccountRubbish, Collected, GoneHost, Outcome, Rubbish};
 pub use observe::Observation;
 pub use reach::{ConnectOptions, Jump, SystemSsh, parse_jump};
 pub use remove::Removed;
-pub use request::{CreateRequest, InstallMethod, RegistryCa};
+pub use request::{AllowFrom, CreateRequest, InstallMethod, RegistryCa};
 pub use settings::{CertPaths, Settings};
 pub use wait::TimedOut;
 

@@ -32,6 +32,7 @@ pub fn read(invocation: &Invocation, name: &str) -> Result<CreateRequest, CliErr
             .map(|text| registry_ca(text))
             .collect::<Result<_, _>>()?,
         ssh_jumps: args.list("ssh-jump").to_vec(),
+        allow_from: Vec::new(),
         rollback: args.bool("rollback"),
     })
 }
