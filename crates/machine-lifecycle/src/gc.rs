@@ -37,7 +37,7 @@ pub struct Rubbish {
 }
 
 /// What was found in one account.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AccountRubbish {
     /// The driver.
     pub driver: String,

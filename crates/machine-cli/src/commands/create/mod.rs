@@ -123,7 +123,7 @@ pub fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> String {
 ///
 /// # Errors
 /// The reference program's text, with what may have been meant.
-fn known_driver(name: &str) -> Result<std::sync::Arc<dyn machine_core::Driver>, CliError> {
+pub fn known_driver(name: &str) -> Result<std::sync::Arc<dyn machine_core::Driver>, CliError> {
     let drivers = crate::invocation::drivers();
     drivers.driver(name).map_err(|error| {
         let names = drivers.names();
