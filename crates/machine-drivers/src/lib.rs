@@ -8,6 +8,7 @@
 
 pub mod base;
 mod boot2docker;
+mod cloud;
 pub mod default;
 pub mod generic;
 pub mod hyperv;
@@ -17,6 +18,7 @@ pub mod none;
 mod power;
 pub mod qemu;
 pub mod registry;
+mod source_key;
 pub mod virtualbox;
 pub mod vmwarefusion;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{StatusCode, redirect};
+use reqwest::{Method, StatusCode, redirect};
 
-use crate::{HttpError, Response, Url, response, tls};
+use crate::{Bytes, HttpError, Response, Url, response, tls};
 
 /// The variable of the environment that names a file with further root certificates, PEM.
 pub const EXTRA_CA: &str = "MACHINE_EXTRA_CA_CERTS";
@@ -31,6 +31,8 @@ pub struct Settings {
     pub pause: Duration,
     /// Whether `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count.
     pub proxies: bool,
+    /// Whether to go where servers send us. Not where requests carry credentials: they are for one server only.
+    pub redirects: bool,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             tries: 5,
             pause: Duration::from_millis(500),
             proxies: true,
+            redirects: true,
         }
     }
 }
@@ -58,6 +61,14 @@ pub struct Client {
     silence: Duration,
     tries: u32,
     pause: Duration,
+}
+
+/// A request without an answer.
+pub(crate) struct Unanswered {
+    /// Whether it may have reached the server.
+    pub sent: bool,
+    /// What happened.
+    pub source: HttpError,
 }
 
 /// Where a transfer that broke off is to go on.
@@ -80,7 +91,7 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(judge.config)
             .user_agent(concat!("docker-machine/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::custom(follow))
+            .redirect(if settings.redirects { Policy::custom(follow) } else { Policy::none() })
             .referer(false)
             .connect_timeout(settings.connect)
             .read_timeout(settings.silence);
@@ -126,13 +137,54 @@ impl Client {
         self.send(url, headers, Some(resume.offset)).await
     }
 
-    async fn send(&self, url: &Url, headers: HeaderMap, from: Option<u64>) -> Result<Response, HttpError> {
+    /// Makes a request once; whatever is answered is an answer.
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<reqwest::Response, Unanswered> {
+        self.can_speak(url).map_err(|source| Unanswered { sent: false, source })?;
+        let request = self.inner.request(method, url.clone()).headers(headers).body(body);
+        request.send().await.map_err(|error| Unanswered {
+            sent: !error.is_connect(),
+            source: HttpError::of(error, url, self.silence),
+        })
+    }
+
+    /// The whole body of an answer.
+    pub(crate) async fn body(
+        &self,
+        mut answer: reqwest::Response,
+        url: &Url,
+        max: usize,
+    ) -> Result<Bytes, HttpError> {
+        let mut bytes = Vec::new();
+        while let Some(piece) =
+            answer.chunk().await.map_err(|error| HttpError::of(error, url, self.silence))?
+        {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() > max {
+                let why = format!("it is longer than {max} bytes");
+                return Err(HttpError::Nonsense { url: crate::shown(url), why });
+            }
+        }
+        Ok(bytes.into())
+    }
+
+    fn can_speak(&self, url: &Url) -> Result<(), HttpError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(HttpError::Scheme { url: crate::shown(url) });
         }
-        if let Some(why) = self.tls_problem.as_ref().filter(|_| url.scheme() == "https") {
-            return Err(HttpError::Setup { why: why.clone() });
+        match self.tls_problem.as_ref().filter(|_| url.scheme() == "https") {
+            Some(why) => Err(HttpError::Setup { why: why.clone() }),
+            None => Ok(()),
         }
+    }
+
+    async fn send(&self, url: &Url, headers: HeaderMap, from: Option<u64>) -> Result<Response, HttpError> {
+        self.can_speak(url)?;
         let request = self.inner.get(url.clone()).headers(headers);
         let answer = request.send().await.map_err(|error| HttpError::of(error, url, self.silence))?;
         let status = answer.status();

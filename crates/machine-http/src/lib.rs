@@ -1,4 +1,5 @@
-//! The HTTP client: TLS with the system's roots, proxies from the environment, redirects, typed errors.
+//! The HTTP client: TLS with the system's roots, proxies from the environment, redirects, typed errors; and calls of
+//! providers' APIs ([`api`]): credentials, retries within a budget, polling.
 //!
 //! In: [`Settings`], an address, maybe from which byte on. Out: a [`Response`] whose body comes piece by piece, or
 //! an [`HttpError`] which names the address without credentials and query, says what happened, and whether trying
@@ -10,6 +11,7 @@
 //! This room depends on no other room.
 #![forbid(unsafe_code)]
 
+pub mod api;
 mod client;
 mod error;
 mod response;
@@ -18,6 +20,8 @@ mod tls;
 pub use bytes::Bytes;
 pub use client::{Client, EXTRA_CA, Resume, Settings};
 pub use error::HttpError;
+pub use reqwest::Method;
+pub use reqwest::header;
 pub use response::Response;
 pub use url::Url;
 

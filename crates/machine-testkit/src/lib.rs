@@ -5,6 +5,7 @@
 //! Nothing here is part of the product; other rooms name this one under `dev-dependencies` only.
 
 pub mod conformance;
+pub mod double;
 mod ended;
 pub mod lab;
 pub mod proxy;

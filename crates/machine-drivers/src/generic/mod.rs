@@ -1,7 +1,6 @@
 //! `generic`: a server that is there already and can be reached by SSH.
 
 mod address;
-mod key;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ pub use state::GenericState;
 
 use crate::base::{Base, bare_host, join};
 use crate::power::unsupported;
-use key::SourceKey;
+use crate::source_key::SourceKey;
 
 /// The driver's name.
 pub const NAME: &str = "generic";
@@ -29,12 +28,15 @@ pub const NAME: &str = "generic";
 /// How long `observe` waits for the SSH port.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
 
+/// The flag that names the user's key.
+const KEY_FLAG: &str = "generic-ssh-key";
+
 const FLAGS: &[FlagSpec] = &[
     FlagSpec::int("generic-engine-port", "GENERIC_ENGINE_PORT", 2376, "Docker engine port"),
     FlagSpec::str("generic-ip-address", "GENERIC_IP_ADDRESS", "", "IP Address of machine"),
     FlagSpec::str("generic-ssh-user", "GENERIC_SSH_USER", "root", "SSH user"),
     FlagSpec::str(
-        "generic-ssh-key",
+        KEY_FLAG,
         "GENERIC_SSH_KEY",
         "",
         "SSH private key path (if not provided, default SSH key will be used)",
@@ -120,7 +122,7 @@ impl Driver for Generic {
 
     async fn precreate(&self, _cx: &Cx<'_>, wish: &DriverState) -> Result<(), DriverError> {
         let wish: GenericState = wish.typed()?;
-        match SourceKey::new(&wish.ssh_key) {
+        match SourceKey::new(KEY_FLAG, &wish.ssh_key) {
             Some(key) => key.check(),
             None => Ok(()),
         }
@@ -133,7 +135,7 @@ impl Driver for Generic {
         save: &mut dyn Checkpoint,
     ) -> Result<DriverState, DriverError> {
         let mut state: GenericState = wish.typed()?;
-        let Some(key) = SourceKey::new(&state.ssh_key) else {
+        let Some(key) = SourceKey::new(KEY_FLAG, &state.ssh_key) else {
             cx.report.report(Event::DriverLine(
                 "No SSH key specified. Assuming an existing key at the default location.".into(),
             ));

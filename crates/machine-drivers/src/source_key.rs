@@ -13,31 +13,32 @@ const MAX_KEY: u64 = 64 * 1024;
 /// one) would be overwritten, or overwrite them, as it does in the reference program.
 const TAKEN: [&str; 6] = ["ca.pem", "cert.pem", "key.pem", "server.pem", "server-key.pem", "known_hosts"];
 
-/// The file that `--generic-ssh-key` names.
-pub(super) struct SourceKey<'a> {
+/// The file that a flag names.
+pub(crate) struct SourceKey<'a> {
+    flag: &'static str,
     given: &'a str,
     path: PathBuf,
 }
 
 impl<'a> SourceKey<'a> {
-    /// The key of the flag's text; `None` where it is empty. A leading `~/` is the home folder: shells do not expand
-    /// it after `--flag=`.
-    pub(super) fn new(given: &'a str) -> Option<Self> {
+    /// The key of the flag's text (`flag` is its name without dashes); `None` where it is empty. A leading `~/` is the
+    /// home folder: shells do not expand it after `--flag=`.
+    pub(crate) fn new(flag: &'static str, given: &'a str) -> Option<Self> {
         let path = match given.strip_prefix("~/").zip(std::env::home_dir()) {
             Some((rest, home)) => home.join(rest),
             None => PathBuf::from(given),
         };
-        (!given.is_empty()).then_some(Self { given, path })
+        (!given.is_empty()).then_some(Self { flag, given, path })
     }
 
     /// Checks that the file is there, can be read, and is a private key.
-    pub(super) fn check(&self) -> Result<(), DriverError> {
+    pub(crate) fn check(&self) -> Result<(), DriverError> {
         let error = |text: String| DriverError::new(ErrorKind::Precreate, text);
         let text = match self.read() {
             Ok(text) => text,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 return Err(error(format!("SSH key does not exist: {:?}", self.given))
-                    .with_hint("--generic-ssh-key takes the path of a private key file"));
+                    .with_hint(format!("--{} takes the path of a private key file", self.flag)));
             }
             Err(cause) => {
                 return Err(
@@ -68,7 +69,7 @@ impl<'a> SourceKey<'a> {
     }
 
     /// Where the copy belongs in the machine's folder.
-    pub(super) fn copy_in(&self, machine_dir: &Path) -> Result<PathBuf, DriverError> {
+    pub(crate) fn copy_in(&self, machine_dir: &Path) -> Result<PathBuf, DriverError> {
         let name =
             self.path.file_name().map(|name| name.to_string_lossy().into_owned()).ok_or_else(|| {
                 DriverError::new(ErrorKind::Config, format!("SSH key is not a file: {:?}", self.given))
@@ -81,7 +82,7 @@ impl<'a> SourceKey<'a> {
 
     /// Copies the key, and the public key next to it where there is one. Where the copy is there already and the
     /// original is gone, the copy is kept: an interrupted `create` goes on with it.
-    pub(super) fn import(&self, copy: &Path, report: &dyn Reporter) -> Result<(), DriverError> {
+    pub(crate) fn import(&self, copy: &Path, report: &dyn Reporter) -> Result<(), DriverError> {
         if copy.is_file() && !self.path.exists() {
             return Ok(());
         }
@@ -204,14 +205,14 @@ mod tests {
     #[test]
     fn a_key_does_not_take_the_place_of_the_machines_own_files() {
         let dir = Path::new("/m");
-        let copy = |given: &str| SourceKey::new(given).unwrap().copy_in(dir).unwrap();
+        let copy = |given: &str| SourceKey::new("generic-ssh-key", given).unwrap().copy_in(dir).unwrap();
         assert_eq!(copy("/home/u/.ssh/id_rsa"), dir.join("id_rsa"));
         assert_eq!(copy("aws.pem"), dir.join("aws.pem"));
         for taken in ["key.pem", "config.json", "state.json", "known_hosts"] {
             assert_eq!(copy(taken), dir.join(format!("ssh-{taken}")));
         }
         assert_eq!(copy("/x/.key"), dir.join("ssh-key"));
-        assert!(SourceKey::new("/x/..").unwrap().copy_in(dir).is_err());
+        assert!(SourceKey::new("generic-ssh-key", "/x/..").unwrap().copy_in(dir).is_err());
     }
 
     #[test]
