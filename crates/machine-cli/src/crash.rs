@@ -74,6 +74,7 @@ fn report(store: &Path, command: &str, driver: &str, cause: &str) -> Option<Stri
         debug::note("Opting out of crash reporting.");
         return None;
     }
+    debug::hide_records(store);
     match write(store, &text(command, driver, cause)) {
         Ok(path) => Some(format!(
             "A crash report is in {}. It is sent nowhere; look through it before you show it to others. An empty \

@@ -125,6 +125,9 @@ fn run_command(command: &'static Command, front: &Front, program: &Program) -> R
     let globals: Vec<Given> = front.given.iter().chain(&back.globals).cloned().collect();
     let globals = Globals::read(&globals)?;
     debug::start(globals.debug);
+    if globals.debug {
+        debug::hide_records(&globals.store_path);
+    }
     crate::crash::remember(&globals.store_path, command.name);
     let args = Args::read(&own, &back.given, back.plain)?;
     for flag in own.iter().filter(|flag| flag.spec.secret) {

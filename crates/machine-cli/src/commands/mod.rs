@@ -11,7 +11,7 @@ mod gc;
 mod generate_docs;
 pub mod help;
 mod image;
-mod inspect;
+pub mod inspect;
 mod ip;
 mod kill;
 mod ls;
