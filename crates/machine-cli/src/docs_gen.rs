@@ -202,7 +202,8 @@ fn flag_table(title: &str, flags: &[Flag]) -> String {
 }
 
 fn value_name(flag: &Flag) -> String {
-    format!(" {}", if flag.value_name.is_empty() { "VALUE" } else { flag.value_name })
+    let name = if flag.value_name.is_empty() { "VALUE" } else { flag.value_name };
+    format!(" {}", name.replace('|', "\\|"))
 }
 
 fn environment(drivers: &dyn DriverSource) -> String {

@@ -105,7 +105,7 @@ pub const COMMAND: Command = Command {
         .value("me|ADDRESS|CIDR")
         .headed(REACH)
         .added(),
-        Flag::int("count", 0, "Make so many machines: %d (or %02d) in NAME becomes 1, 2, …")
+        Flag::int("count", 1, "Make so many machines: %d (or %02d) in NAME becomes 1, 2, …")
             .value("N")
             .headed(SEVERAL)
             .added(),
