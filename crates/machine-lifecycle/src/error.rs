@@ -147,6 +147,18 @@ pub enum Error {
         #[source]
         second: Box<Error>,
     },
+    /// The rules of who may connect were narrowed as asked for, and this computer does not get in by them.
+    #[error(
+        "machine {machine:?} is open to {networks} only, and does not let this computer in any more: {source}"
+    )]
+    LockedOut {
+        /// The machine.
+        machine: String,
+        /// Who may connect.
+        networks: String,
+        /// What happened.
+        source: Box<Error>,
+    },
     /// The machine has no SSH: it is only a URL.
     #[error("machine {machine:?} (driver {driver:?}) has no SSH: {what} is not possible")]
     NoSsh {
@@ -337,6 +349,11 @@ impl Error {
             Self::NoAddress { machine } => Some(format!("`docker-machine start {machine}` may give it one")),
             Self::Ssh { machine, source } => ssh_hint(machine, source),
             Self::FirstBoot { second, .. } => second.hint(),
+            Self::LockedOut { .. } => Some(
+                "this computer may reach it from other addresses as well (a VPN, a proxy, the other family of addresses): \
+                 let them in by the provider's rules, or make the machine anew with --allow-from and your network"
+                    .into(),
+            ),
             Self::Plan { source, .. } => source.hint(),
             Self::Step { source, .. } => source.hint(),
             _ => None,

@@ -313,8 +313,15 @@ impl Lifecycle {
         machines: &[Named],
         report: &dyn Reporter,
     ) -> Vec<Result<Observed, DriverError>> {
-        let hosts: Vec<Host<'_>> =
-            machines.iter().map(|(name, _)| Host::new(&self.store, name, report)).collect();
+        let hosts: Result<Vec<Host<'_>>, Error> =
+            machines.iter().map(|(name, _)| self.host(driver, name, report)).collect();
+        let hosts = match hosts {
+            Ok(hosts) => hosts,
+            Err(error) => {
+                let failed = || Err(DriverError::new(ErrorKind::Other, error.to_string()));
+                return machines.iter().map(|_| failed()).collect();
+            }
+        };
         let asked: Vec<_> =
             hosts.iter().zip(machines).map(|(host, (_, machine))| (host.cx(), &machine.driver)).collect();
         let what = "what hosts are doing";
@@ -427,8 +434,8 @@ impl Lifecycle {
         if machine.driver_name != driver.spec().name {
             return Outcome::InUse("it is another driver's by now".to_owned());
         }
-        let host = match self.name(name) {
-            Ok(name) => Host::new(&self.store, &name, report),
+        let host = match self.name(name).and_then(|name| self.host(driver, &name, report)) {
+            Ok(host) => host,
             Err(error) => return Outcome::Failed(error),
         };
         let cx = host.cx();

@@ -242,10 +242,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn store_id(&self) -> Result<String, StoreError> {
-        if let Some(id) = self.known_id()? {
+        let path = self.root.join(ID_FILE);
+        if let Some(id) = read_id(&path)? {
             return Ok(id);
         }
-        let path = self.id_path();
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes)
             .map_err(|error| StoreError::io("make an id for", &path)(io::Error::other(error)))?;
@@ -255,21 +255,20 @@ impl Store {
             return Ok(id);
         }
         // Another process was first.
-        Ok(self.known_id()?.unwrap_or(id))
+        Ok(read_id(&path)?.unwrap_or(id))
     }
 
-    /// The store's id where it has one; none is made. A store without an id has never marked anything.
+    /// The store's id where it has one already.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn known_id(&self) -> Result<Option<String>, StoreError> {
-        read_id(&self.id_path())
-    }
-
-    fn id_path(&self) -> PathBuf {
-        self.root.join(".store-id")
+        read_id(&self.root.join(ID_FILE))
     }
 }
+
+/// The file with the store's id.
+const ID_FILE: &str = ".store-id";
 
 fn read_id(path: &Path) -> Result<Option<String>, StoreError> {
     match read_file(path) {
