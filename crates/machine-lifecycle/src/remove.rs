@@ -41,7 +41,7 @@ impl Lifecycle {
     }
 
     /// Has the driver remove the host. What is only in the way of the journal goes to `problems`.
-    async fn remove_host(
+    pub(crate) async fn remove_host(
         &self,
         machine: &Machine,
         lock: &MachineLock,
