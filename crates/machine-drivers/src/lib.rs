@@ -10,6 +10,7 @@ pub mod base;
 mod boot2docker;
 mod cloud;
 pub mod default;
+pub mod digitalocean;
 pub mod generic;
 pub mod hyperv;
 mod hypervisor_lock;
