@@ -173,7 +173,7 @@ fn is_group_gone(error: &ApiError) -> bool {
 
 /// EC2 knows the token with other parameters: the instance was made, and the answer got lost.
 async fn made_before(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<Instance, DriverError> {
-    cloud::wait_for(cx.report, "the instance that was made before", VISIBLE, async || {
+    cloud::wait_for(cx.report, "the instance that was made before", VISIBLE, || async {
         Ok(match look_by_token(ec2, cx, state).await? {
             Some(instance) => Seen::Done(instance),
             None => Seen::NotYet("EC2 does not list it yet".to_owned()),
@@ -219,7 +219,7 @@ async fn look_by_token(
 
 /// Waits until EC2 knows the new instance everywhere; says so where it ended at once.
 async fn visible(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<Instance, DriverError> {
-    let instance = cloud::wait_for(cx.report, "EC2 to list the instance", VISIBLE, async || {
+    let instance = cloud::wait_for(cx.report, "EC2 to list the instance", VISIBLE, || async {
         Ok(match observe::look(ec2, &state.instance_id).await? {
             Some(instance) => Seen::Done(instance),
             None => Seen::NotYet(format!("no instance {}", state.instance_id)),

@@ -36,7 +36,7 @@ pub(super) async fn power(
     if op == Power::Kill {
         params = params.with("Force", "true");
     }
-    let order = cloud::wait_for(cx.report, "the instance to take the order", REST, async || {
+    let order = cloud::wait_for(cx.report, "the instance to take the order", REST, || async {
         match ec2.ask(action, &params).await {
             Ok(answer) => Ok(Seen::Done(done.is_some_and(|done| was(&answer.text(), done)))),
             Err(error) => in_between(ec2, state, op, doing, &error).await,

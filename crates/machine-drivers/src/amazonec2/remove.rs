@@ -112,7 +112,7 @@ async fn remove_group(
         cx.report,
         "the instance to end, so that its security group can be removed",
         END,
-        async || {
+        || async {
             let params = Params::default().filter("instance.group-id", [group.id.as_str()]);
             let inside = ec2.instances(params).await;
             let inside = inside
@@ -148,23 +148,18 @@ async fn remove_group(
 /// Removes a security group. Its members' network interfaces go a moment after them; of a shared one EC2 decides whether
 /// somebody uses it.
 async fn delete_group(ec2: &Ec2<'_>, cx: &Cx<'_>, group: &Group, shared: bool) -> Result<(), DriverError> {
-    cloud::wait_for(
-        cx.report,
-        &format!("the security group {:?} to be unused", group.name),
-        END,
-        async || {
-            let removed = ec2.ask("DeleteSecurityGroup", &Params::default().with("GroupId", &group.id)).await;
-            match removed {
-                Err(error) if error.code() == "DependencyViolation" && shared => Ok(Seen::Done(())),
-                Err(error) if error.code() == "DependencyViolation" => Ok(Seen::NotYet(error.to_string())),
-                other => {
-                    let doing = format!("the security group {:?} can't be removed", group.name);
-                    unless_gone(other, &["InvalidGroup.NotFound", "InvalidGroupId.NotFound"], &doing)
-                        .map(Seen::Done)
-                }
+    cloud::wait_for(cx.report, &format!("the security group {:?} to be unused", group.name), END, || async {
+        let removed = ec2.ask("DeleteSecurityGroup", &Params::default().with("GroupId", &group.id)).await;
+        match removed {
+            Err(error) if error.code() == "DependencyViolation" && shared => Ok(Seen::Done(())),
+            Err(error) if error.code() == "DependencyViolation" => Ok(Seen::NotYet(error.to_string())),
+            other => {
+                let doing = format!("the security group {:?} can't be removed", group.name);
+                unless_gone(other, &["InvalidGroup.NotFound", "InvalidGroupId.NotFound"], &doing)
+                    .map(Seen::Done)
             }
-        },
-    )
+        }
+    })
     .await
 }
 
@@ -174,7 +169,7 @@ pub(super) async fn delete_group_of_nobody(
     report: &dyn machine_core::Reporter,
     id: &str,
 ) -> Result<(), DriverError> {
-    cloud::wait_for(report, &format!("the security group {id} to be unused"), END, async || {
+    cloud::wait_for(report, &format!("the security group {id} to be unused"), END, || async {
         match ec2.ask("DeleteSecurityGroup", &Params::default().with("GroupId", id)).await {
             Err(error) if error.code() == "DependencyViolation" => {
                 let params = Params::default().filter("instance.group-id", [id]);
