@@ -6,6 +6,7 @@
 //! A new driver is a folder and one line in [`registry`].
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod base;
 mod boot2docker;
 mod cloud;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{generic, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
+use crate::{azure, generic, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
 
 /// Every built-in driver, by name. One line each.
 const DRIVERS: &[(&str, Make)] = &[
+    (azure::NAME, || Arc::new(azure::Azure::new())),
     (generic::NAME, || Arc::new(generic::Generic::new())),
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]);
+        assert_eq!(names, ["azure", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]);
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }
