@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod amazonec2;
+pub mod azure;
 pub mod base;
 mod boot2docker;
 mod cloud;

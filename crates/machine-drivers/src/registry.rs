@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{amazonec2, digitalocean, generic, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
+use crate::{amazonec2, azure, digitalocean, generic, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -12,6 +12,7 @@ type Make = fn() -> Arc<dyn Driver>;
 /// Every built-in driver, by name. One line each.
 const DRIVERS: &[(&str, Make)] = &[
     (amazonec2::NAME, || Arc::new(amazonec2::Amazonec2::new())),
+    (azure::NAME, || Arc::new(azure::Azure::new())),
     (digitalocean::NAME, || Arc::new(digitalocean::DigitalOcean::new())),
     (generic::NAME, || Arc::new(generic::Generic::new())),
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
@@ -60,6 +61,7 @@ mod tests {
             names,
             [
                 "amazonec2",
+                "azure",
                 "digitalocean",
                 "generic",
                 "hyperv",
