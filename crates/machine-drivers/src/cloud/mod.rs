@@ -13,7 +13,7 @@ use machine_core::{DriverError, ErrorKind, Event, Reporter, Secret};
 use machine_http::api::{Access, Api, Dialect, Poll, Seen, poll};
 use machine_http::{Client, Settings, Url};
 
-pub(crate) use image::{DEBIAN_12, UBUNTU_22_04, UBUNTU_24_04, image_facts};
+pub(crate) use image::{UBUNTU_24_04, image_facts};
 pub(crate) use mark::{MACHINE_KEY, Mark, STORE_KEY};
 pub(crate) use trouble::{Reading, hint, trouble};
 
@@ -101,12 +101,15 @@ pub(crate) fn url<S: AsRef<str>>(
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] at the limit, with what was seen last; what a look says.
-pub(crate) async fn wait_for<T>(
+pub(crate) async fn wait_for<T, F>(
     report: &dyn Reporter,
     what: &str,
     limit: Duration,
-    look: impl AsyncFnMut() -> Result<Seen<T>, DriverError>,
-) -> Result<T, DriverError> {
+    look: impl FnMut() -> F,
+) -> Result<T, DriverError>
+where
+    F: Future<Output = Result<Seen<T>, DriverError>>,
+{
     wait_as(report, &Poll::new(what, limit), look).await
 }
 
@@ -114,11 +117,14 @@ pub(crate) async fn wait_for<T>(
 ///
 /// # Errors
 /// As [`wait_for`].
-pub(crate) async fn wait_as<T>(
+pub(crate) async fn wait_as<T, F>(
     report: &dyn Reporter,
     wait: &Poll<'_>,
-    look: impl AsyncFnMut() -> Result<Seen<T>, DriverError>,
-) -> Result<T, DriverError> {
+    look: impl FnMut() -> F,
+) -> Result<T, DriverError>
+where
+    F: Future<Output = Result<Seen<T>, DriverError>>,
+{
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let tell = |elapsed: Duration, last: &str| {
         report.report(Event::Waiting {

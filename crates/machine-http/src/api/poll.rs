@@ -68,11 +68,15 @@ pub enum PollError<E> {
 ///
 /// # Errors
 /// [`PollError`].
-pub async fn poll<T, E>(
+pub async fn poll<T, E, F>(
     wait: &Poll<'_>,
     mut tell: impl FnMut(Duration, &str),
-    mut look: impl AsyncFnMut() -> Result<Seen<T>, E>,
-) -> Result<T, PollError<E>> {
+    // No `AsyncFnMut`: of what that gives, nobody can say that it may go to another thread, as a driver's futures must.
+    mut look: impl FnMut() -> F,
+) -> Result<T, PollError<E>>
+where
+    F: Future<Output = Result<Seen<T>, E>>,
+{
     let begin = Instant::now();
     let mut pause = wait.first;
     let mut last = "nothing".to_owned();
