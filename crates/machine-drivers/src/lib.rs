@@ -14,6 +14,7 @@ mod cloud;
 pub mod default;
 pub mod digitalocean;
 pub mod generic;
+pub mod google;
 pub mod hyperv;
 mod hypervisor_lock;
 pub mod libvirt;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{amazonec2, azure, digitalocean, generic, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
+use crate::{
+    amazonec2, azure, digitalocean, generic, google, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion,
+};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -15,6 +17,7 @@ const DRIVERS: &[(&str, Make)] = &[
     (azure::NAME, || Arc::new(azure::Azure::new())),
     (digitalocean::NAME, || Arc::new(digitalocean::DigitalOcean::new())),
     (generic::NAME, || Arc::new(generic::Generic::new())),
+    (google::NAME, || Arc::new(google::Google::new())),
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
     (none::NAME, || Arc::new(none::None::new())),
@@ -64,6 +67,7 @@ mod tests {
                 "azure",
                 "digitalocean",
                 "generic",
+                "google",
                 "hyperv",
                 "libvirt",
                 "none",
