@@ -11,6 +11,7 @@ mod boot2docker;
 mod cloud;
 pub mod default;
 pub mod generic;
+pub mod hetzner;
 pub mod hyperv;
 mod hypervisor_lock;
 pub mod libvirt;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{generic, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
+use crate::{generic, hetzner, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -12,6 +12,7 @@ type Make = fn() -> Arc<dyn Driver>;
 /// Every built-in driver, by name. One line each.
 const DRIVERS: &[(&str, Make)] = &[
     (generic::NAME, || Arc::new(generic::Generic::new())),
+    (hetzner::NAME, || Arc::new(hetzner::Hetzner::new())),
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
     (none::NAME, || Arc::new(none::None::new())),
@@ -54,7 +55,10 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]);
+        assert_eq!(
+            names,
+            ["generic", "hetzner", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]
+        );
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }
