@@ -1,5 +1,7 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
+#[path = "conformance/hetzner.rs"]
+mod hetzner;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
 #[path = "conformance/qemu.rs"]

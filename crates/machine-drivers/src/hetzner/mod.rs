@@ -7,8 +7,6 @@ mod create;
 mod firewall;
 mod flags;
 mod state;
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
