@@ -199,6 +199,9 @@ impl Project {
         thing.insert("id".into(), id.into());
         thing.insert("created".into(), TIME.into());
         thing.entry("labels").or_insert_with(|| json!({}));
+        if kind == "firewalls" {
+            thing.insert("rules".into(), rules(&body["rules"]));
+        }
         thing.extend(more.as_object().cloned().unwrap_or_default());
         let thing = Value::Object(thing);
         self.put(kind, id, thing.clone());
@@ -261,7 +264,7 @@ impl Project {
             return refuse(404, "not_found", "not found");
         };
         if action == "set_rules" {
-            thing["rules"] = body["rules"].clone();
+            thing["rules"] = rules(&body["rules"]);
         }
         let command = match action {
             "poweron" => "start_server",
@@ -315,6 +318,16 @@ impl Provider for Project {
             _ => refuse(404, "not_found", "no such path"),
         }
     }
+}
+
+/// Rules as they are shown: with the networks of both directions.
+fn rules(given: &Value) -> Value {
+    let rules = given.as_array().into_iter().flatten().map(|rule| {
+        let mut rule = rule.clone();
+        rule["destination_ips"] = json!([]);
+        rule
+    });
+    rules.collect()
 }
 
 /// Whether two public keys are the same, whatever their comments.
