@@ -2,6 +2,8 @@
 
 #[path = "conformance/digitalocean/mod.rs"]
 mod digitalocean;
+#[path = "conformance/hetzner.rs"]
+mod hetzner;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
 #[path = "conformance/qemu.rs"]
