@@ -57,11 +57,14 @@ pub struct Observation {
 struct Batch<'a> {
     name: &'a str,
     driver: Arc<dyn Driver>,
-    members: Vec<(Host<'a>, &'a DriverState, oneshot::Sender<Result<Observed, DriverError>>)>,
+    members: Vec<(Host<'a>, &'a DriverState, oneshot::Sender<Seen>)>,
 }
 
+/// What a driver says of one host.
+type Seen = Result<Observed, DriverError>;
+
 /// Where the driver's answer about one machine of many comes.
-type Answer = oneshot::Receiver<Result<Observed, DriverError>>;
+type Answer = oneshot::Receiver<Seen>;
 
 impl Observation {
     fn of(machine: &Machine) -> Self {

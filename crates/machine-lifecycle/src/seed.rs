@@ -82,6 +82,7 @@ impl Lifecycle {
         let identity = user_data::Identity {
             user: &login.user,
             authorized_key: &own.line(),
+            usual_user: !prospect.private,
             hostname: &machine.name,
             host_key: &host_key.private()?,
             host_key_public: &host_key.line(),
@@ -110,8 +111,14 @@ impl Lifecycle {
         if !capabilities.user_data || !capabilities.marks {
             return Ok(());
         }
-        let prospect = driver.prospect(&host.cx(), &machine.driver).await;
-        let prospect = prospect.map_err(|error| Error::Precreate(Box::new(error)))?;
+        let prospect = match driver.prospect(&host.cx(), &machine.driver).await {
+            Ok(prospect) => prospect,
+            // It may need the machine's folder, which is not there yet: what is wrong is said when it is.
+            Err(error) => {
+                host.report.report(Event::Debug(format!("the user data is not looked at yet: {error}")));
+                return Ok(());
+            }
+        };
         self.own_user_data(&prospect).map(drop).map_err(|error| match error {
             Error::DriverCreate(error) => Error::Precreate(error),
             other => other,

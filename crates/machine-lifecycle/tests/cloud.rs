@@ -35,8 +35,11 @@ struct World {
     removed: Vec<Told>,
     /// Where the engines of hosts are by now, by the machine's name.
     moved: Option<u16>,
-    /// What all looks at the host end with.
+    /// Whether the list of all hosts never comes.
     silent: bool,
+    /// What looks at a host find, one after the other, and then the last of it for ever: a state, a sign of life and a port;
+    /// `None` where the provider knows no such host yet.
+    finds: Vec<Option<(State, &'static str, u16)>>,
 }
 
 struct Fake {
@@ -149,8 +152,17 @@ impl Driver for Fake {
     }
 
     async fn observe(&self, _: &Cx<'_>, state: &DriverState) -> Result<Observed, DriverError> {
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        self.seen(state)
+        let looks = self.looks.fetch_add(1, Ordering::SeqCst);
+        let find = self.world(|world| world.finds.get(looks).or(world.finds.last()).copied());
+        match find {
+            None => self.seen(state),
+            Some(None) => Err(DriverError::new(ErrorKind::NotFound, "there is no such host")),
+            Some(Some((seen, sign, port))) => {
+                let mut changed = state.clone();
+                changed.0.insert("EnginePort".to_owned(), port.into());
+                Ok(Observed { state: seen, changed: Some(changed), last_sign: sign.to_owned() })
+            }
+        }
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
@@ -444,7 +456,7 @@ fn all_machines_of_a_driver_are_one_question() {
         seen[3].error.contains("EnginePort is broken") && seen[4].error.contains("no such host"),
         "{seen:?}"
     );
-    assert!(seen[0].error.contains("refused"), "{:?}", seen[0]);
+    assert!(seen[0].error.contains("Cannot connect"), "{:?}", seen[0]);
     let order: Vec<&String> = seen.iter().map(|seen| &seen.name).collect();
     assert_eq!(order, names.iter().collect::<Vec<_>>());
 }
@@ -542,10 +554,44 @@ fn the_driver_is_asked_where_an_engine_is_only_if_it_is_not_found() {
     assert_eq!(test.counts(), (0, 0));
 
     // By SSH, where nobody answers.
+    let key = machine_ssh::keys::generate(machine_ssh::keys::KeyKind::Ed25519, "test").unwrap();
+    std::fs::write(test.root.join("key"), key.private_pem.as_bytes()).unwrap();
+    std::fs::set_permissions(test.root.join("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+    test.change("m0", "SSHKeyPath", test.root.join("key").to_string_lossy().into());
     let options = ConnectOptions::default();
     let error = block_on(test.lifecycle().connect("m0", &options, &Silent)).unwrap_err();
     assert!(matches!(error, Error::Ssh { .. }), "{error}");
     assert_eq!(test.counts(), (1, 0));
+}
+
+#[test]
+fn a_new_host_is_waited_for_until_it_runs_and_has_an_address() {
+    let create = |finds: &[Option<(State, &'static str, u16)>]| {
+        // Looks cost nothing here.
+        let test = Test::new(Capabilities { marks: false, ..cloud() });
+        test.fake.world(|world| world.finds = finds.to_vec());
+        let error = test.create(&[]).unwrap_err();
+        (test, error.to_string())
+    };
+    let (test, said) = create(&[
+        None,
+        Some((State::Starting, "BIOS", 0)),
+        Some((State::Running, "", 0)),
+        Some((State::Running, "", 4711)),
+    ]);
+    assert!(said.contains("ssh") && said.contains("127.0.0.1:1"), "{said}");
+    assert_eq!((test.port_of("dev"), test.counts().0), (4711, 4));
+
+    let (_, said) = create(&[Some((State::Starting, "Loading Linux", 0))]);
+    for text in ["to be running", "the driver says Starting", "the host: Loading Linux"] {
+        assert!(said.contains(text), "no {text:?} in {said}");
+    }
+    let (_, said) = create(&[Some((State::Running, "Welcome", 0))]);
+    assert!(said.contains("no address yet; the host: Welcome"), "{said}");
+    let (test, said) = create(&[Some((State::Error, "no room", 0))]);
+    assert!(said.contains("went down") && said.contains("no room"), "{said}");
+    assert_eq!(test.counts().0, 1);
 }
 
 /// The process of the test below that is killed.

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
@@ -12,7 +13,9 @@ use machine_core::{
     DriverState, EngineOptions, Event, FlagValues, ImageFacts, Known, MachineName, Observed, Power, Prospect,
     Reporter, Secret, SshEndpoint, State, SwarmOptions,
 };
-use machine_lifecycle::{AllowFrom, ConnectOptions, CreateRequest, InstallMethod, Lifecycle, Settings};
+use machine_lifecycle::{
+    AllowFrom, ConnectOptions, CreateRequest, Error, InstallMethod, Lifecycle, Settings,
+};
 use machine_ssh::{ExecLimits, HostKeyOutcome};
 use machine_store::{Journal, Status, Store};
 use machine_testkit::lab::{Host, Lab, Options, Spec, Variant};
@@ -30,6 +33,8 @@ struct Cloud {
     rules: Mutex<Vec<Vec<String>>>,
     /// The user data that came to `create`.
     seed: Mutex<String>,
+    /// Where the instance is by now.
+    address: Mutex<String>,
 }
 
 impl Cloud {
@@ -48,11 +53,11 @@ impl Cloud {
             flags: Vec::new().into(),
             capabilities,
         };
-        let user_data = user_data.to_owned();
         Self {
             spec,
+            address: Mutex::new(host.address().to_string()),
             host,
-            user_data,
+            user_data: user_data.to_owned(),
             made: AtomicUsize::new(0),
             rules: Mutex::default(),
             seed: Mutex::default(),
@@ -129,7 +134,7 @@ impl Driver for Cloud {
 
     async fn observe(&self, _: &Cx<'_>, state: &DriverState) -> Result<Observed, DriverError> {
         let mut now = state.clone();
-        now.0.insert("IPAddress".to_owned(), self.host.address().to_string().into());
+        now.0.insert("IPAddress".to_owned(), self.address.lock().unwrap().as_str().into());
         let changed = (now != *state).then_some(now);
         Ok(Observed { state: State::Running, changed, last_sign: "cloud-init[1]: hello".to_owned() })
     }
@@ -221,7 +226,7 @@ impl Test {
         Lifecycle::new(Store::new(&store), drivers, Settings::for_store(&store))
     }
 
-    fn create(&self, events: &Events) -> Result<(), machine_lifecycle::Error> {
+    fn create(&self, events: &Events) -> Result<(), Error> {
         let request = CreateRequest {
             name: MachineName::new("web").unwrap(),
             driver: "cloud".into(),
@@ -247,8 +252,17 @@ impl Test {
     fn ask(&self, command: &str) -> String {
         block_on(async {
             let lifecycle = self.lifecycle();
-            let session =
-                lifecycle.connect("web", &ConnectOptions::default(), &Events::default()).await.unwrap();
+            let options = ConnectOptions::default();
+            // An SSH server that reads its keys again is away for a moment.
+            let mut tries = 0;
+            let session = loop {
+                match lifecycle.connect("web", &options, &Events::default()).await {
+                    Ok(session) => break session,
+                    Err(Error::Ssh { source, .. }) if source.is_transient() && tries < 100 => tries += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            };
             assert_eq!(session.host_key_outcome(), HostKeyOutcome::Matched);
             let output = session.exec(command, "", &ExecLimits::default()).await.unwrap();
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -343,6 +357,28 @@ fn a_host_at_a_provider_installs_itself_and_makes_its_own_host_key() {
     assert_eq!(test.journal().host_keys, journal.host_keys);
     let machine = test.lifecycle().store().load("web").unwrap();
     block_on(test.lifecycle().check_connection(&machine, false)).unwrap();
+
+    // The instance comes up at another address: its engine gets a certificate for it, and `env` is right.
+    let before = test.cloud.host.address().to_string();
+    let now = before.rsplit_once('.').unwrap().0.to_owned() + ".77";
+    let moves = format!("ip addr del {before}/24 dev eth0; ip addr add {now}/24 dev eth0");
+    inside(&test.cloud.host, &moves);
+    test.cloud.address.lock().unwrap().clone_from(&now);
+    let settings = Settings {
+        dial_limit: Duration::from_secs(3),
+        ..Settings::for_store(&test.root.path().join("store"))
+    };
+    let lifecycle = Lifecycle::new(
+        Store::new(test.root.path().join("store")),
+        Arc::new(Drivers(Arc::clone(&test.cloud))),
+        settings,
+    );
+    let events = Events::default();
+    let (machine, connection) = block_on(lifecycle.connection(machine, false, &events)).unwrap();
+    assert_eq!(connection.url, format!("tcp://{now}:2376"));
+    assert_eq!(lifecycle.known(&machine).unwrap().ip, now);
+    assert!(events.has("gets a new one"), "{:?}", events.told);
+    block_on(lifecycle.check_connection(&lifecycle.store().load("web").unwrap(), false)).unwrap();
 }
 
 /// apt-get is away as long as cloud-init is at work.

@@ -33,6 +33,9 @@ pub struct Identity<'a> {
     pub user: &'a str,
     /// Its public key, a line of `authorized_keys`.
     pub authorized_key: &'a str,
+    /// Whether the image's usual user is made as well, with the keys that the provider has for the host: a key pair there
+    /// may be the only one of which the user has the private half. Not in [`complete`].
+    pub usual_user: bool,
     /// The host's name.
     pub hostname: &'a str,
     /// The host's private SSH key, in OpenSSH's format; Ed25519.
@@ -220,8 +223,10 @@ fn cloud_config(identity: &Identity<'_>) -> Value {
         // A group of this name comes with the engine, and a user's own group could not be made any more.
         user["primary_group"] = Value::from(ENGINE_GROUP);
     }
+    // Where the usual user is the one who logs in, cloud-init makes one of the two.
+    let users = if identity.usual_user { json!(["default", user]) } else { json!([user]) };
     let mut config = json!({
-        "users": [user],
+        "users": users,
         "disable_root": !root,
         "ssh_pwauth": false,
         "manage_etc_hosts": false,

@@ -65,6 +65,7 @@ fn identity<'a>(user: &'a str, hostname: &'a str, host_key: &'a Secret, mounts: 
     Identity {
         user,
         authorized_key: "ssh-ed25519 AAAA dev\n",
+        usual_user: false,
         hostname,
         host_key,
         host_key_public: "ssh-ed25519 BBBB dev",
@@ -287,6 +288,15 @@ fn the_users_own_comes_first_and_as_it_is() {
         assert_eq!(ours[1]["ssh_keys"]["ed25519_private"], HOST_KEY);
         assert!(!format!("{own:?}").contains("jq"));
     }
+}
+
+#[test]
+fn the_images_usual_user_has_the_providers_keys() {
+    let key = Secret::new(HOST_KEY);
+    let identity = Identity { usual_user: true, ..identity("ubuntu", "dev", &key, &[]) };
+    let Some(parts) = parts(&user_data::identity(&identity, None)) else { return };
+    let users = &config(&parts)["users"];
+    assert_eq!((&users[0], &users[1]["name"]), (&Value::from("default"), &Value::from("ubuntu")));
 }
 
 #[test]
