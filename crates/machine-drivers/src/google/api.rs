@@ -68,7 +68,8 @@ impl Operation {
     /// What it did is done, or the error.
     pub(super) fn well(&self, doing: &str) -> Result<(), DriverError> {
         let Some(faults) = &self.error else { return Ok(()) };
-        let unsaid = OperationFault { code: "unknown".to_owned(), message: "Google does not say why".to_owned() };
+        let unsaid =
+            OperationFault { code: "unknown".to_owned(), message: "Google does not say why".to_owned() };
         let first = faults.errors.first().unwrap_or(&unsaid);
         Err(trouble::operation(doing, first, self.http_error_status_code))
     }
@@ -160,10 +161,12 @@ pub(super) struct Firewall {
 }
 
 /// A page of a list.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Page<T> {
+    #[serde(default = "Vec::new")]
     items: Vec<T>,
+    #[serde(default)]
     next_page_token: String,
 }
 
@@ -250,7 +253,12 @@ impl<'a> Compute<'a> {
     }
 
     /// Begins to do something with an instance that may be done twice without harm: `start`, `stop`.
-    pub(super) async fn act(&self, doing: &str, path: &str, query: &[(&str, &str)]) -> Result<Operation, DriverError> {
+    pub(super) async fn act(
+        &self,
+        doing: &str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Operation, DriverError> {
         let call = self.call(Method::POST, path, query)?.repeatable();
         let answer = self.send(doing, &call).await?;
         self.read(doing, &answer)
@@ -291,17 +299,19 @@ impl<'a> Compute<'a> {
             chance: self.backoff.randomization_factor,
             ..Poll::new(&what, time(self.backoff.max_elapsed_time))
         };
-        let look = async || match self.api.send(&call).await {
-            Ok(answer) => {
-                let now: Operation = self.read(doing, &answer)?;
-                let seen = format!("it is {}", now.status);
-                Ok(if now.is_done() { Seen::Done(now) } else { Seen::NotYet(seen) })
+        let look = || async {
+            match self.api.send(&call).await {
+                Ok(answer) => {
+                    let now: Operation = self.read(doing, &answer)?;
+                    let seen = format!("it is {}", now.status);
+                    Ok(if now.is_done() { Seen::Done(now) } else { Seen::NotYet(seen) })
+                }
+                // A new operation is not known everywhere at once; and an answer may take longer than silence is borne.
+                Err(error) if error.is_not_found() || matches!(error, ApiError::Transport { .. }) => {
+                    Ok(Seen::NotYet(error.to_string()))
+                }
+                Err(error) => Err(self.fault(doing, &error)),
             }
-            // A new operation is not known everywhere at once; and an answer may take longer than silence is borne.
-            Err(error) if error.is_not_found() || matches!(error, ApiError::Transport { .. }) => {
-                Ok(Seen::NotYet(error.to_string()))
-            }
-            Err(error) => Err(self.fault(doing, &error)),
         };
         cloud::wait_as(self.report, &wait, look).await
     }
@@ -338,7 +348,8 @@ impl<'a> Compute<'a> {
         filter: &str,
         fields: &str,
     ) -> Result<Vec<T>, DriverError> {
-        let (doing, path) = (format!("the {kind} of the project can't be listed"), format!("aggregated/{kind}"));
+        let (doing, path) =
+            (format!("the {kind} of the project can't be listed"), format!("aggregated/{kind}"));
         let fields = format!("items/*/{kind}({fields}),nextPageToken");
         let (mut all, mut token) = (Vec::new(), String::new());
         loop {

@@ -40,13 +40,16 @@ fn unmet(text: impl Into<String>) -> DriverError {
 /// What can be seen without asking anybody.
 pub(super) fn locally(cx: &Cx<'_>, state: &GoogleState) -> Result<(), DriverError> {
     if !instance::is_name(state.name()) {
-        return Err(unmet(format!("{:?} is no name that Google takes for a machine", state.name())).with_hint(
-            "small letters, digits and dashes, at most 63, a letter first and no dash last (RFC 1035)",
-        ));
+        return Err(unmet(format!("{:?} is no name that Google takes for a machine", state.name()))
+            .with_hint(
+                "small letters, digits and dashes, at most 63, a letter first and no dash last (RFC 1035)",
+            ));
     }
     firewall::reachable(cx.allow_from)?;
     if !cx.allow_from.is_empty() && state.skip_firewall {
-        return Err(unmet("--allow-from needs firewall rules, and --google-skip-firewall-create forbids them"));
+        return Err(unmet(
+            "--allow-from needs firewall rules, and --google-skip-firewall-create forbids them",
+        ));
     }
     instance::given_metadata(state)?;
     cloud::user_data("google-userdata", &state.userdata)?;
@@ -54,7 +57,11 @@ pub(super) fn locally(cx: &Cx<'_>, state: &GoogleState) -> Result<(), DriverErro
 }
 
 /// What the provider must say.
-pub(super) async fn remotely(compute: &Compute<'_>, cx: &Cx<'_>, state: &GoogleState) -> Result<(), DriverError> {
+pub(super) async fn remotely(
+    compute: &Compute<'_>,
+    cx: &Cx<'_>,
+    state: &GoogleState,
+) -> Result<(), DriverError> {
     if state.use_existing {
         return existing(compute, state).await.map(drop);
     }
@@ -88,7 +95,8 @@ async fn machine_type(compute: &Compute<'_>, state: &GoogleState) -> Result<Stri
     let Some(zone) = state.zone().or(wished) else { return Ok(String::new()) };
     let name = state.flex_machine_types.first().unwrap_or(&state.machine_type);
     let path = compute.own(&format!("zones/{zone}/machineTypes/{name}"));
-    let found: Option<MachineType> = compute.get("the machine type can't be looked up", &path, "architecture").await?;
+    let found: Option<MachineType> =
+        compute.get("the machine type can't be looked up", &path, "architecture").await?;
     match found {
         Some(found) => Ok(found.architecture),
         None if state.flex_machine_types.len() > 1 => Ok(String::new()),
@@ -120,11 +128,16 @@ fn fits(cx: &Cx<'_>, state: &GoogleState, image: &Image, architecture: &str) -> 
             "the image {:?} is for {}, machines of the type {:?} are {architecture}",
             image.name, image.architecture, state.machine_type
         );
-        return Err(unmet(text).with_hint("take an image of the machine's architecture, e.g. one ending with -arm64"));
+        return Err(
+            unmet(text).with_hint("take an image of the machine's architecture, e.g. one ending with -arm64")
+        );
     }
     let least: i64 = image.disk_size_gb.parse().unwrap_or(0);
     if least > state.disk_size {
-        let text = format!("the image {:?} needs a disk of {least} GB, --google-disk-size is {}", image.name, state.disk_size);
+        let text = format!(
+            "the image {:?} needs a disk of {least} GB, --google-disk-size is {}",
+            image.name, state.disk_size
+        );
         return Err(unmet(text).with_hint(format!("give --google-disk-size {least} or more")));
     }
     match image.deprecated.state.as_str() {

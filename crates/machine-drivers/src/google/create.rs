@@ -42,7 +42,8 @@ pub(super) async fn create(
     let (network, place) = place(compute, &state).await?;
     firewall::open(compute, cx, &mut state, &network, save).await?;
     if begun_before.is_some()
-        && let Some(there) = observe::find(compute, &state).await? {
+        && let Some(there) = observe::find(compute, &state).await?
+    {
         return is_there(state, there, save);
     }
     cx.report.report(Event::DriverLine("Creating instance".into()));
@@ -125,8 +126,9 @@ async fn network_of(
 /// The error for a subnetwork that is not there.
 pub(super) fn no_subnetwork(state: &GoogleState) -> DriverError {
     let text = format!("--google-subnetwork: there is no {:?} in {}", state.subnetwork, state.region());
-    DriverError::new(ErrorKind::Precreate, text)
-        .with_hint("`gcloud compute networks subnets list` shows what there is; a path names one of another project")
+    DriverError::new(ErrorKind::Precreate, text).with_hint(
+        "`gcloud compute networks subnets list` shows what there is; a path names one of another project",
+    )
 }
 
 /// A reserved address.
@@ -269,11 +271,7 @@ pub(super) async fn existing(compute: &Compute<'_>, state: &GoogleState) -> Resu
     Ok(there)
 }
 
-async fn add_tags(
-    compute: &Compute<'_>,
-    state: &GoogleState,
-    there: &Instance,
-) -> Result<(), DriverError> {
+async fn add_tags(compute: &Compute<'_>, state: &GoogleState, there: &Instance) -> Result<(), DriverError> {
     let mut items = there.tags.items.clone();
     items.extend(firewall::tags(state).into_iter().filter(|tag| !there.tags.items.contains(tag)));
     if items == there.tags.items {

@@ -127,7 +127,8 @@ fn parse(json: &str, of: &str) -> Result<Key, DriverError> {
         let at = (error.line(), error.column());
         let kind = serde_json::from_str::<serde_json::Value>(json).ok();
         let kind = kind.as_ref().and_then(|value| value["type"].as_str()).unwrap_or_default().to_owned();
-        let known = ["service_account", "authorized_user", "external_account", "impersonated_service_account"];
+        let known =
+            ["service_account", "authorized_user", "external_account", "impersonated_service_account"];
         if !kind.is_empty() && !known.contains(&kind.as_str()) {
             return wrong(format!("{of}: credentials of the type {kind:?} are not known here"));
         }
@@ -215,9 +216,7 @@ impl Tokens {
     ) -> Result<Session, DriverError> {
         let (source, json) = find(state, around)?;
         let name = digest(&SHA256, json.as_bytes()).as_ref().to_vec();
-        let slot = Arc::clone(
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default(),
-        );
+        let slot = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default());
         let near = match &source {
             Source::Metadata(_) => Client::new(&Settings {
                 connect: METADATA_LIMIT,

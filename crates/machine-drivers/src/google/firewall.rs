@@ -59,7 +59,10 @@ pub(super) fn reachable(networks: &[String]) -> Result<Vec<String>, DriverError>
     if fit.is_empty() && !networks.is_empty() {
         return Err(DriverError::new(
             ErrorKind::Config,
-            format!("nobody could connect from {}: Google's machines have IPv4 addresses only", networks.join(", ")),
+            format!(
+                "nobody could connect from {}: Google's machines have IPv4 addresses only",
+                networks.join(", ")
+            ),
         )
         .with_hint("name an IPv4 network, e.g. --allow-from 198.51.100.0/24"));
     }
@@ -167,8 +170,14 @@ fn own(state: &GoogleState, network: &str) -> Result<Vec<Wanted>, DriverError> {
         Wanted { name, is_shared: false, ports: Ports::new(), body }
     };
     let mut rules = vec![
-        rule("allow", json!({ "allowed": listed(&narrow), "sourceRanges": state.allow_from, "priority": ALLOW_FIRST })),
-        rule("deny", json!({ "denied": listed(&narrow), "sourceRanges": [EVERYBODY], "priority": DENY_NEXT })),
+        rule(
+            "allow",
+            json!({ "allowed": listed(&narrow), "sourceRanges": state.allow_from, "priority": ALLOW_FIRST }),
+        ),
+        rule(
+            "deny",
+            json!({ "denied": listed(&narrow), "sourceRanges": [EVERYBODY], "priority": DENY_NEXT }),
+        ),
     ];
     if !open.is_empty() {
         rules.push(rule("open", json!({ "allowed": listed(&open), "sourceRanges": [EVERYBODY] })));
@@ -233,11 +242,8 @@ pub(super) async fn open(
     if state.skip_firewall {
         return Ok(());
     }
-    let mut wanted = if state.own_rules.is_empty() {
-        vec![for_everybody(state, network)?]
-    } else {
-        own(state, network)?
-    };
+    let mut wanted =
+        if state.own_rules.is_empty() { vec![for_everybody(state, network)?] } else { own(state, network)? };
     wanted.extend(internal(state).map(|name| between(state, network, &name)));
     cx.report.report(Event::DriverLine("Opening firewall ports".into()));
     let mut begun = Vec::new();
@@ -395,7 +401,16 @@ pub(super) async fn remove_shared(
     if !is_needed(compute, rule).await? {
         return Ok(true);
     }
-    let keys = ["name", "description", "network", "direction", "allowed", "sourceRanges", "sourceTags", "targetTags"];
+    let keys = [
+        "name",
+        "description",
+        "network",
+        "direction",
+        "allowed",
+        "sourceRanges",
+        "sourceTags",
+        "targetTags",
+    ];
     let mut body = json!({});
     for key in keys.iter().filter(|key| !whole[**key].is_null()) {
         body[*key] = whole[*key].clone();

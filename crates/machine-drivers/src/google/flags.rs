@@ -303,7 +303,9 @@ fn machine(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
     state.preemptible = flags.bool("google-preemptible");
     state.spot = flags.bool("google-spot");
     if state.preemptible && state.spot {
-        return Err(wrong("--google-preemptible and --google-spot are two kinds of machines: give one of them"));
+        return Err(wrong(
+            "--google-preemptible and --google-spot are two kinds of machines: give one of them",
+        ));
     }
     Ok(())
 }
@@ -320,7 +322,9 @@ fn network(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
     state.use_internal_ip = flags.bool("google-use-internal-ip") || state.use_internal_ip_only;
     state.address = flags.str("google-address").to_owned();
     if !state.address.is_empty() && state.use_internal_ip_only {
-        return Err(wrong("--google-address gives the machine an external address, --google-use-internal-ip-only none: give one of them"));
+        return Err(wrong(
+            "--google-address gives the machine an external address, --google-use-internal-ip-only none: give one of them",
+        ));
     }
     state.tags = flags.str("google-tags").to_owned();
     for tag in state.tags.split(',').filter(|tag| !tag.is_empty()) {
@@ -366,7 +370,9 @@ fn guest(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverError>
         + user_data(&state.metadata_from_file)
         + usize::from(!state.userdata.is_empty());
     if given > 1 {
-        return Err(wrong("user data is given twice: by --google-userdata, and as metadata of the name user-data"));
+        return Err(wrong(
+            "user data is given twice: by --google-userdata, and as metadata of the name user-data",
+        ));
     }
     if let Some(key) = state.metadata.keys().find(|key| state.metadata_from_file.contains_key(*key)) {
         return Err(wrong(format!("the metadata {key:?} is given as a value and as a file")));
@@ -404,17 +410,23 @@ fn bulk(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverError> 
         };
     }
     if state.use_existing {
-        return Err(wrong("--google-bulk-insert and --google-use-existing are mutually exclusive: bulkInsert provisions a new VM"));
+        return Err(wrong(
+            "--google-bulk-insert and --google-use-existing are mutually exclusive: bulkInsert provisions a new VM",
+        ));
     }
     if state.region.is_empty() {
         return Err(wrong("--google-bulk-insert requires --google-region"));
     }
     location::check_path_word("google-region", &state.region)?;
     if state.zone != ZONE {
-        return Err(wrong("--google-bulk-insert and --google-zone are mutually exclusive: bulkInsert picks the zone from --google-location-zone"));
+        return Err(wrong(
+            "--google-bulk-insert and --google-zone are mutually exclusive: bulkInsert picks the zone from --google-location-zone",
+        ));
     }
     if !state.address.is_empty() {
-        return Err(wrong("--google-address is not supported with --google-bulk-insert: bulkInsert does not accept custom external IPs"));
+        return Err(wrong(
+            "--google-address is not supported with --google-bulk-insert: bulkInsert does not accept custom external IPs",
+        ));
     }
     for machine_type in &state.flex_machine_types {
         if machine_type.trim().is_empty() {

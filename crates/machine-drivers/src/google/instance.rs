@@ -115,9 +115,11 @@ fn marked(cx: &Cx<'_>, state: &GoogleState) -> Result<BTreeMap<String, String>, 
 
 /// The line of the metadata `ssh-keys` by which the machine's key may log in.
 pub(super) fn key_line(cx: &Cx<'_>, state: &GoogleState) -> Result<String, DriverError> {
-    let key = cx.seed.map(|seed| seed.authorized_key.trim()).filter(|key| !key.is_empty()).ok_or_else(|| {
-        DriverError::new(ErrorKind::Other, "there is no public key for the machine")
-    })?;
+    let key = cx
+        .seed
+        .map(|seed| seed.authorized_key.trim())
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| DriverError::new(ErrorKind::Other, "there is no public key for the machine"))?;
     // The comment is left away: Google's agent reads `google-ssh` in it as a key of another kind.
     let words: Vec<&str> = key.split_whitespace().take(2).collect();
     let user = &state.base.ssh_user;
@@ -127,11 +129,8 @@ pub(super) fn key_line(cx: &Cx<'_>, state: &GoogleState) -> Result<String, Drive
 /// The content of a file with metadata.
 fn content(key: &str, path: &str) -> Result<String, DriverError> {
     std::fs::read_to_string(path).map_err(|error| {
-        DriverError::new(
-            ErrorKind::Precreate,
-            format!("--google-metadata-from-file {key}: {path}: {error}"),
-        )
-        .with_hint("give key=PATH of a text file that can be read")
+        DriverError::new(ErrorKind::Precreate, format!("--google-metadata-from-file {key}: {path}: {error}"))
+            .with_hint("give key=PATH of a text file that can be read")
     })
 }
 

@@ -29,8 +29,7 @@ pub(super) fn assertion(
     if !key_id.is_empty() {
         header["kid"] = json!(key_id);
     }
-    let claims =
-        json!({ "iss": email, "scope": scope, "aud": audience, "iat": now, "exp": now + VALID });
+    let claims = json!({ "iss": email, "scope": scope, "aud": audience, "iat": now, "exp": now + VALID });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(&header), part(&claims));
     let pair = pair(private_key)?;
@@ -45,6 +44,10 @@ fn pair(pem: &str) -> Result<RsaKeyPair, String> {
     let body: String =
         pem.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect::<Vec<_>>().concat();
     let der = STANDARD.decode(body).map_err(|_| "the private key is no PEM".to_owned())?;
-    let pair = if pem.contains("RSA PRIVATE KEY") { RsaKeyPair::from_der(&der) } else { RsaKeyPair::from_pkcs8(&der) };
+    let pair = if pem.contains("RSA PRIVATE KEY") {
+        RsaKeyPair::from_der(&der)
+    } else {
+        RsaKeyPair::from_pkcs8(&der)
+    };
     pair.map_err(|_| "the private key is no RSA key".to_owned())
 }

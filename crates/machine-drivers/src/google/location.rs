@@ -59,7 +59,8 @@ pub(super) fn image(given: &str, project: &str) -> Result<String, DriverError> {
 /// Number and protocol of a port as `--google-open-port` has it: `8080`, `8080/udp`, `8000-8100/tcp`.
 pub(super) fn port(given: &str) -> Result<(String, String), DriverError> {
     let (ports, protocol) = given.split_once('/').unwrap_or((given, "tcp"));
-    let numbers: Option<Vec<u16>> = ports.split('-').map(|port| port.parse().ok().filter(|p| *p > 0)).collect();
+    let numbers: Option<Vec<u16>> =
+        ports.split('-').map(|port| port.parse().ok().filter(|p| *p > 0)).collect();
     let in_order = numbers.is_some_and(|n| n.len() == 1 || n.len() == 2 && n[0] <= n[1]);
     if !in_order || !["tcp", "udp", "sctp"].contains(&protocol) {
         return Err(wrong(format!("--google-open-port: {given:?} is no port"))
@@ -121,5 +122,9 @@ fn bare_of_project(path: &str) -> &str {
 /// The path of a network from its address.
 pub(super) fn network_path(address: &str, project: &str) -> String {
     let path = bare_of_project(address);
-    if path.starts_with("projects/") { path.to_owned() } else { format!("projects/{project}/global/networks/{}", last(address)) }
+    if path.starts_with("projects/") {
+        path.to_owned()
+    } else {
+        format!("projects/{project}/global/networks/{}", last(address))
+    }
 }

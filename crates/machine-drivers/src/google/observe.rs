@@ -19,7 +19,10 @@ const LOOKING: &str = "the instance can't be looked up";
 
 /// The machine's instance; `None` where there is none. Where the provider chose its zone and nobody has seen it yet,
 /// it is looked for in all.
-pub(super) async fn find(compute: &Compute<'_>, state: &GoogleState) -> Result<Option<Instance>, DriverError> {
+pub(super) async fn find(
+    compute: &Compute<'_>,
+    state: &GoogleState,
+) -> Result<Option<Instance>, DriverError> {
     match state.zone() {
         Some(zone) => {
             let path = compute.own(&format!("zones/{zone}/instances/{}", state.name()));
@@ -32,7 +35,10 @@ pub(super) async fn find(compute: &Compute<'_>, state: &GoogleState) -> Result<O
 async fn everywhere(compute: &Compute<'_>, state: &GoogleState) -> Result<Option<Instance>, DriverError> {
     let filter = match state.store_id.as_str() {
         "" => format!("name = \"{}\"", state.name()),
-        store => format!("labels.{STORE_KEY} = \"{store}\" AND labels.{MACHINE_KEY} = \"{}\"", state.base.machine_name),
+        store => format!(
+            "labels.{STORE_KEY} = \"{store}\" AND labels.{MACHINE_KEY} = \"{}\"",
+            state.base.machine_name
+        ),
     };
     let found: Vec<Instance> = compute.list_everywhere("instances", &filter, FIELDS).await?;
     let in_region = |instance: &Instance| {
@@ -68,7 +74,11 @@ pub(super) fn seen(state: &GoogleState, there: &Instance) -> Result<Observed, Dr
     let mut now = state.clone();
     resolve(&mut now, there);
     let changed = if now == *state { None } else { Some(DriverState::from_typed(&now)?) };
-    Ok(Observed { state: meaning(&there.status), changed, last_sign: format!("the instance is {}", there.status) })
+    Ok(Observed {
+        state: meaning(&there.status),
+        changed,
+        last_sign: format!("the instance is {}", there.status),
+    })
 }
 
 /// Looks at the machine.
@@ -86,7 +96,8 @@ pub(super) async fn look_at_all(
     states: &[&GoogleState],
 ) -> Result<BTreeMap<String, Instance>, DriverError> {
     let store = &states[0].store_id;
-    let ours = !store.is_empty() && states.iter().all(|state| state.store_id == *store && !state.use_existing);
+    let ours =
+        !store.is_empty() && states.iter().all(|state| state.store_id == *store && !state.use_existing);
     let filter = if ours { format!("labels.{STORE_KEY} = \"{store}\"") } else { String::new() };
     let path = compute.own(&format!("zones/{zone}/instances"));
     let doing = "the instances of the zone can't be listed";

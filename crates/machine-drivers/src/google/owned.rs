@@ -66,7 +66,8 @@ pub(super) async fn remove(
     state: &super::state::GoogleState,
     owned: &Owned,
 ) -> Result<(), DriverError> {
-    let unknown = || DriverError::new(ErrorKind::Config, format!("{:?} is no {} of Google's", owned.id, owned.kind));
+    let unknown =
+        || DriverError::new(ErrorKind::Config, format!("{:?} is no {} of Google's", owned.id, owned.kind));
     let zonal = |kind: &str| {
         let (zone, name) = owned.id.split_once('/').ok_or_else(unknown)?;
         Ok::<_, DriverError>(compute.own(&format!("zones/{zone}/{kind}/{name}")))

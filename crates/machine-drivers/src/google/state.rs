@@ -76,7 +76,11 @@ pub struct GoogleState {
     pub open_ports: Vec<String>,
 
     /// GitLab: the oldest processor that will do.
-    #[serde(rename = "MinCPUPlatform", deserialize_with = "zero_if_null", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "MinCPUPlatform",
+        deserialize_with = "zero_if_null",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub min_cpu_platform: String,
     /// GitLab: operations a second of a Hyperdisk; 0 for its default.
     #[serde(deserialize_with = "zero_if_null", skip_serializing_if = "is_zero")]

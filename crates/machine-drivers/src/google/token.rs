@@ -52,7 +52,11 @@ fn token(secret: &Secret, lives: Duration) -> Result<Token, ApiError> {
     Ok(Token { value, until: Instant::now() + lives })
 }
 
-async fn send(client: &Client, access: &dyn Access, call: Call) -> Result<machine_http::api::Answer, ApiError> {
+async fn send(
+    client: &Client,
+    access: &dyn Access,
+    call: Call,
+) -> Result<machine_http::api::Answer, ApiError> {
     Api::new(client.clone(), trouble::dialect, access).send(&call.repeatable()).await
 }
 
@@ -131,7 +135,8 @@ async fn subject(client: &Client, account: &ExternalAccount) -> Result<Secret, A
     } else {
         let mut call = Call::get(url(&source.url)?);
         for (name, value) in &source.headers {
-            let header = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value.expose()).ok());
+            let header =
+                HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value.expose()).ok());
             let (name, mut value) =
                 header.ok_or_else(|| no("the credentials have a header that can't be sent"))?;
             value.set_sensitive(true);
@@ -142,7 +147,8 @@ async fn subject(client: &Client, account: &ExternalAccount) -> Result<Secret, A
     if source.format.r#type != "json" {
         return Ok(Secret::new(text.trim()));
     }
-    let body: Value = serde_json::from_str(&text).map_err(|_| no("the token of workload identity is no JSON"))?;
+    let body: Value =
+        serde_json::from_str(&text).map_err(|_| no("the token of workload identity is no JSON"))?;
     let field = &source.format.subject_token_field_name;
     match body[field].as_str() {
         Some(found) => Ok(Secret::new(found)),

@@ -14,8 +14,7 @@ const PERMISSION: &str = "give the account the roles Compute Instance Admin (v1)
      and, for machines with a service account, Service Account User; see docs/drivers/google.md for the least";
 const STALE: &str = "the credentials are expired or revoked, or this computer's clock is wrong: run `gcloud auth \
      application-default login` again, or make a new key of the service account; check the clock";
-const BILLING: &str =
-    "enable billing for the project: https://console.cloud.google.com/billing/projects";
+const BILLING: &str = "enable billing for the project: https://console.cloud.google.com/billing/projects";
 const QUOTA: &str = "remove what is not needed (`docker-machine gc` finds what was forgotten), take another region, or \
      ask for more: https://console.cloud.google.com/iam-admin/quotas";
 const ROOM: &str = "Google has no room for this machine type there now: take another zone or machine type, let Google \
@@ -52,7 +51,8 @@ pub(super) fn dialect(answer: &Answer) -> Refusal {
 
 /// Whether a code says that we ask too often.
 fn is_rate(code: &str) -> bool {
-    ["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED", "concurrentLimitExceeded"].contains(&code)
+    ["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED", "concurrentLimitExceeded"]
+        .contains(&code)
 }
 
 /// The codes that users meet, of requests and of operations.
@@ -65,9 +65,14 @@ fn refine(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
         "forbidden" | "PERMISSION_DENIED" | "IAM_PERMISSION_DENIED" | "PERMISSIONS_ERROR" => {
             (ErrorKind::Credentials, PERMISSION)
         }
-        "accountDisabled" | "billingDisabled" | "billingNotEnabled" | "BILLING_DISABLED"
+        "accountDisabled"
+        | "billingDisabled"
+        | "billingNotEnabled"
+        | "BILLING_DISABLED"
         | "UREQ_PROJECT_BILLING_NOT_FOUND" => (ErrorKind::Other, BILLING),
-        "quotaExceeded" | "QUOTA_EXCEEDED" | "limitExceeded" | "IN_USE_ADDRESSES" => (ErrorKind::Quota, QUOTA),
+        "quotaExceeded" | "QUOTA_EXCEEDED" | "limitExceeded" | "IN_USE_ADDRESSES" => {
+            (ErrorKind::Quota, QUOTA)
+        }
         code if is_out_of_room(code) => (ErrorKind::Quota, ROOM),
         "alreadyExists" | "duplicate" | "RESOURCE_ALREADY_EXISTS" => (ErrorKind::Other, TAKEN),
         "conditionNotMet" | "CONDITION_NOT_MET" => (ErrorKind::Config, POLICY),
@@ -75,7 +80,8 @@ fn refine(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
         "invalid" | "badRequest" | "INVALID_ARGUMENT" | "required" | "INVALID_FIELD_VALUE" => {
             (ErrorKind::Config, "")
         }
-        "IP_IN_USE_BY_ANOTHER_RESOURCE" | "resourceInUseByAnotherResource"
+        "IP_IN_USE_BY_ANOTHER_RESOURCE"
+        | "resourceInUseByAnotherResource"
         | "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE" => (
             ErrorKind::Config,
             "something else uses it: `gcloud compute addresses list` shows what; give another one",
@@ -110,12 +116,8 @@ pub(super) fn fault(project: &str, doing: &str, error: &ApiError) -> DriverError
 
 /// The error for an operation that ended badly.
 pub(super) fn operation(doing: &str, fault: &OperationFault, status: u16) -> DriverError {
-    let refusal = Refusal {
-        status,
-        code: fault.code.clone(),
-        message: fault.message.clone(),
-        ..Refusal::default()
-    };
+    let refusal =
+        Refusal { status, code: fault.code.clone(), message: fault.message.clone(), ..Refusal::default() };
     let (kind, hint) = refine(&refusal).unwrap_or(match status {
         500..=599 => (ErrorKind::Unavailable, hint::DOWN),
         _ => (ErrorKind::Other, ""),
