@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{generic, google, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
+use crate::{
+    amazonec2, azure, digitalocean, generic, google, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion,
+};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
 
 /// Every built-in driver, by name. One line each.
 const DRIVERS: &[(&str, Make)] = &[
+    (amazonec2::NAME, || Arc::new(amazonec2::Amazonec2::new())),
+    (azure::NAME, || Arc::new(azure::Azure::new())),
+    (digitalocean::NAME, || Arc::new(digitalocean::DigitalOcean::new())),
     (generic::NAME, || Arc::new(generic::Generic::new())),
     (google::NAME, || Arc::new(google::Google::new())),
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
@@ -57,7 +62,19 @@ mod tests {
         let names = Builtin.names();
         assert_eq!(
             names,
-            ["generic", "google", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]
+            [
+                "amazonec2",
+                "azure",
+                "digitalocean",
+                "generic",
+                "google",
+                "hyperv",
+                "libvirt",
+                "none",
+                "qemu",
+                "virtualbox",
+                "vmwarefusion"
+            ]
         );
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);

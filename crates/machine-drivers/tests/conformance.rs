@@ -1,5 +1,7 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
+#[path = "conformance/digitalocean/mod.rs"]
+mod digitalocean;
 #[path = "conformance/google/mod.rs"]
 mod google;
 #[path = "conformance/hyperv.rs"]
@@ -217,7 +219,19 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "google", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        [
+            "amazonec2",
+            "azure",
+            "digitalocean",
+            "generic",
+            "google",
+            "hyperv",
+            "libvirt",
+            "none",
+            "qemu",
+            "virtualbox",
+            "vmwarefusion"
+        ],
         "a new driver needs its conformance test here"
     );
 }

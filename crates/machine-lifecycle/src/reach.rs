@@ -62,7 +62,17 @@ impl Lifecycle {
         let machine = self.store.load(name)?;
         self.require_ssh(&machine, "ssh")?;
         let journal = self.store.load_journal(name)?.unwrap_or_default();
-        let session = self.dial(&machine, &journal, options).await?;
+        let (machine, session) = match self.dial(&machine, &journal, options).await {
+            Ok(session) => (machine, session),
+            Err(error) if may_be_elsewhere(&error) => match self.find_again(&machine, report).await? {
+                Some(elsewhere) => {
+                    let session = self.dial(&elsewhere, &journal, options).await?;
+                    (elsewhere, session)
+                }
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
         warn_of_keys(&session, report);
         if tell_keys(&session, report) {
             self.keep_pins(&machine, &session, report).await?;
@@ -74,7 +84,12 @@ impl Lifecycle {
     /// needs no lock, so that it can't wait for one that its caller holds, and pins nothing unsaid.
     pub(crate) async fn connect_to_look(&self, machine: &Machine) -> Result<Session, Error> {
         let journal = self.store.load_journal(&machine.name)?.unwrap_or_default();
-        self.dial(machine, &journal, &ConnectOptions::default()).await
+        self.dial_to_look(machine, &journal).await
+    }
+
+    /// [`Lifecycle::connect_to_look`] with the pins of a journal at hand.
+    pub(crate) async fn dial_to_look(&self, machine: &Machine, journal: &Journal) -> Result<Session, Error> {
+        self.dial(machine, journal, &ConnectOptions::default()).await
     }
 
     async fn dial(
@@ -101,6 +116,7 @@ impl Lifecycle {
     ) -> Result<SystemSsh, Error> {
         let machine = self.store.load(name)?;
         self.require_ssh(&machine, "ssh")?;
+        let machine = self.with_address(machine, report).await?;
         let mut journal = self.store.load_journal(name)?.unwrap_or_default();
         if journal.host_keys.is_empty() || options.accept_new_host_key {
             self.connect(name, options, report).await?.close().await;
@@ -161,7 +177,7 @@ impl Lifecycle {
     }
 
     /// How long a host may take until it lets us in. A server that somebody already has boots at the longest.
-    fn patience(&self, machine: &Machine) -> Duration {
+    pub(crate) fn patience(&self, machine: &Machine) -> Duration {
         let limit = self.settings.reach_limit;
         match self.driver(&machine.driver_name) {
             Ok(driver) if driver.spec().capabilities.user_data => self.settings.boot_limit,
@@ -258,6 +274,18 @@ impl Lifecycle {
             }
             Ok(()) => Ok(()),
         }
+    }
+}
+
+/// Whether it is worth asking the driver where the host is. Who shows another key may be somebody else, who has the address
+/// now.
+fn may_be_elsewhere(error: &Error) -> bool {
+    match error {
+        Error::NoAddress { .. } => true,
+        Error::Ssh { source, .. } => {
+            source.is_transient() || matches!(**source, machine_ssh::Error::HostKeyChanged { .. })
+        }
+        _ => false,
     }
 }
 

@@ -116,6 +116,25 @@ async fn a_start_that_nobody_wrote_down_is_found_with_its_ports() {
 }
 
 #[tokio::test]
+async fn a_start_that_was_interrupted_as_it_began_is_ended() {
+    let Some(lab) = Lab::new() else { return };
+    // The first time there are two: what an interrupted call left, which comes up first, and ours.
+    let program = lab.store.path().join("qemu");
+    let script =
+        "#!/bin/sh\nmkdir once 2>/dev/null && qemu-system-x86_64 \"$@\"\nexec qemu-system-x86_64 \"$@\"\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut machine = lab.machine("twice", &[("qemu-program", text(program.to_str().unwrap()))]);
+    machine.create().await;
+    assert!(machine.dir.join("once").is_dir());
+    assert_eq!(machine.seen().await, State::Running);
+    std::fs::remove_dir(machine.dir.join("once")).unwrap();
+    machine.remove().await;
+    assert!(!machine.runs());
+    assert_eq!(files_in(&machine.dir), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_disk_that_another_process_uses_is_left_alone() {
     let Some(lab) = Lab::new() else { return };
     let mut machine = lab.machine("locked", &[]);

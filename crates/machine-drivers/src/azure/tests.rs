@@ -1,0 +1,1 @@
+//! Records, declarations and errors; the conformance suite is in `tests/`.
