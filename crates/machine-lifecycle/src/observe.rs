@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use machine_core::{EngineOptions, ErrorKind, Machine, MachineName, Silent, State, SwarmOptions};
+use machine_core::{EngineOptions, ErrorKind, Machine, MachineName, Observed, Silent, State, SwarmOptions};
 use machine_engine::{Client, EngineError};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
@@ -147,8 +147,12 @@ impl Lifecycle {
             None => {}
         }
         match state {
-            Ok(state) => {
+            Ok(Observed { state, last_sign, .. }) => {
                 seen.state = state;
+                if state == State::Error && !last_sign.is_empty() {
+                    // Why is worth more than that no engine answers.
+                    seen.error = last_sign;
+                }
                 let off = matches!(state, State::Stopped | State::Saved | State::Paused);
                 if off && self.driver(&machine.driver_name).is_ok_and(|driver| can_be_started(&*driver)) {
                     // Nobody expects an engine to answer there. Where nobody could have turned it off, that it does
@@ -167,11 +171,11 @@ impl Lifecycle {
         }
     }
 
-    async fn driver_state(&self, machine: &Machine) -> Result<State, Error> {
+    async fn driver_state(&self, machine: &Machine) -> Result<Observed, Error> {
         let driver = self.driver(&machine.driver_name)?;
         let name = MachineName::new(machine.name.as_str()).map_err(Error::BadName)?;
         let host = Host::new(&self.store, &name, &Silent);
-        Ok(self.observed(&*driver, &host, machine).await?.state)
+        self.observed(&*driver, &host, machine).await
     }
 
     async fn query_version(
