@@ -1,5 +1,7 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
+#[path = "conformance/amazonec2/mod.rs"]
+mod amazonec2;
 #[path = "conformance/digitalocean/mod.rs"]
 mod digitalocean;
 #[path = "conformance/google/mod.rs"]
@@ -234,6 +236,7 @@ fn every_driver_is_in_this_file() {
             "virtualbox",
             "vmwarefusion"
         ],
+        ["amazonec2", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }
