@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["azure", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]);
+        assert_eq!(
+            names,
+            ["azure", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]
+        );
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }

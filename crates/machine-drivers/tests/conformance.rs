@@ -1,5 +1,7 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
+#[path = "conformance/azure/mod.rs"]
+mod azure;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
 #[path = "conformance/qemu.rs"]
@@ -215,7 +217,7 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        ["azure", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }

@@ -74,7 +74,10 @@ async fn names_are_free(
 /// Only those who may read a region's sizes and quota learn of them beforehand; the others when the machine is made.
 fn if_allowed<T>(cx: &Cx<'_>, asked: Result<Option<T>, DriverError>) -> Result<Option<T>, DriverError> {
     match asked {
-        Err(error) if error.kind() == ErrorKind::Credentials && error.to_string().contains("AuthorizationFailed") => {
+        Err(error)
+            if error.kind() == ErrorKind::Credentials
+                && error.to_string().contains("AuthorizationFailed") =>
+        {
             cx.report.report(Event::Debug(format!("azure: {error}")));
             Ok(None)
         }
@@ -92,7 +95,10 @@ async fn size(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<Option<S
     skus.retain(|sku| sku.resource_type.eq_ignore_ascii_case("virtualMachines"));
     if skus.is_empty() {
         return Err(unmet(
-            format!("there is no region {:?}, or none with virtual machines for this subscription", state.location),
+            format!(
+                "there is no region {:?}, or none with virtual machines for this subscription",
+                state.location
+            ),
             "check --azure-location: `az account list-locations -o table` shows the regions",
         ));
     }
@@ -160,7 +166,10 @@ fn fits(state: &AzureState, sku: &Sku) -> Result<(), DriverError> {
             ));
         }
     }
-    if sku.capability("CpuArchitectureType") == "Arm64" && !is_arm(size) && super::image::facts(&state.image).is_some() {
+    if sku.capability("CpuArchitectureType") == "Arm64"
+        && !is_arm(size)
+        && super::image::facts(&state.image).is_some()
+    {
         return Err(unmet(
             format!("the size {size:?} has ARM processors, and the image {:?} is for others", state.image),
             "give an --azure-image for arm64",
@@ -175,10 +184,7 @@ async fn image(arm: &Arm<'_>, state: &AzureState) -> Result<(), DriverError> {
     let missing = || {
         unmet(
             format!("there is no image {:?} in the region {:?}", state.image, state.location),
-            format!(
-                "`docker-machine azure vm image list --location {}` shows images",
-                state.location
-            ),
+            format!("`docker-machine azure vm image list --location {}` shows images", state.location),
         )
     };
     match Image::parse(&state.image)? {
@@ -225,7 +231,9 @@ async fn usages(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<Option
 fn quota(state: &AzureState, sku: &Sku, usages: &[Usage]) -> Result<(), DriverError> {
     let Ok(wanted) = sku.capability("vCPUs").parse::<i64>() else { return Ok(()) };
     let kinds = if state.spot { vec!["lowPriorityCores"] } else { vec!["cores", sku.family.as_str()] };
-    for usage in usages.iter().filter(|usage| kinds.iter().any(|kind| usage.name.value.eq_ignore_ascii_case(kind))) {
+    for usage in
+        usages.iter().filter(|usage| kinds.iter().any(|kind| usage.name.value.eq_ignore_ascii_case(kind)))
+    {
         if usage.current_value + wanted > usage.limit {
             return Err(DriverError::new(
                 ErrorKind::Quota,
@@ -248,7 +256,8 @@ mod tests {
     #[test]
     fn similar_sizes_are_named() {
         let sku = |name: &str| Sku { name: name.into(), ..Sku::default() };
-        let skus = [sku("Standard_E2s_v5"), sku("Standard_D2s_v6"), sku("Standard_D4s_v5"), sku("Standard_B1s")];
+        let skus =
+            [sku("Standard_E2s_v5"), sku("Standard_D2s_v6"), sku("Standard_D4s_v5"), sku("Standard_B1s")];
         assert!(alike(&skus, "Standard_D2s_v9").starts_with("Standard_D2s_v6, Standard_D4s_v5"));
     }
 

@@ -5,10 +5,12 @@ use machine_core::{Checkpoint, Cx, DriverError, DriverState, ErrorKind, Event, S
 use serde_json::{Value, json};
 
 use super::arm::{Arm, trouble_of};
-use super::model::{AvailabilitySet, InstanceView, Interface, Network, Plain, PublicAddress, Resource, SecurityGroup, Vm};
+use super::model::{
+    AvailabilitySet, InstanceView, Interface, Network, Plain, PublicAddress, Resource, SecurityGroup, Vm,
+};
 use super::names::{Names, mark, same};
 use super::state::AzureState;
-use super::{flags, firewall, image, lock};
+use super::{firewall, flags, image, lock};
 use crate::cloud::{self, Mark};
 
 /// How much user data a machine can be given, bytes before they are encoded. Source: `customData` of
@@ -36,7 +38,10 @@ pub(super) async fn create(
     save: &mut dyn Checkpoint,
 ) -> Result<DriverState, DriverError> {
     let seed = cx.seed.ok_or_else(|| {
-        DriverError::new(ErrorKind::Other, "the machine has no key to be given: this is a mistake in the program")
+        DriverError::new(
+            ErrorKind::Other,
+            "the machine has no key to be given: this is a mistake in the program",
+        )
     })?;
     let size = seed.user_data.expose().len();
     if size > MAX_CUSTOM_DATA {
@@ -275,7 +280,8 @@ impl Create<'_> {
             return Ok(false);
         }
         if self.state.base.ip_address.is_empty() {
-            self.state.base.ip_address = address(self.arm, &self.state, &self.names).await?.unwrap_or_default();
+            self.state.base.ip_address =
+                address(self.arm, &self.state, &self.names).await?.unwrap_or_default();
         }
         Ok(true)
     }
@@ -322,7 +328,10 @@ fn has_subnet(network: Option<&Resource<Network>>, name: &str) -> bool {
 /// The addresses of a network that is made: the private ones, and those of its subnet where these are others.
 fn address_space(subnet: &str) -> Vec<&str> {
     let is_private = ["192.168.", "10."].iter().any(|start| subnet.starts_with(start))
-        || subnet.strip_prefix("172.").and_then(|rest| rest.split('.').next()?.parse().ok()).is_some_and(|second: u8| (16..32).contains(&second));
+        || subnet
+            .strip_prefix("172.")
+            .and_then(|rest| rest.split('.').next()?.parse().ok())
+            .is_some_and(|second: u8| (16..32).contains(&second));
     if is_private { PRIVATE.to_vec() } else { vec![subnet] }
 }
 
@@ -457,9 +466,14 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
-        {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }

@@ -70,6 +70,8 @@ mod tests {
         assert_eq!(named("AzurePublicCloud").unwrap(), named("AzureCloud").unwrap());
         assert_eq!(named("AzureUSGovernment").unwrap().authority, "https://login.microsoftonline.us");
         assert!(named("AzureGermanCloud").unwrap_err().to_string().contains("closed"));
-        assert!(named("Nimbus").unwrap_err().to_string().starts_with("Invalid Azure environment: \"Nimbus\""));
+        assert!(
+            named("Nimbus").unwrap_err().to_string().starts_with("Invalid Azure environment: \"Nimbus\"")
+        );
     }
 }

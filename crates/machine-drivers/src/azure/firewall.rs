@@ -44,7 +44,12 @@ pub(super) fn rules(state: &AzureState, allow_from: &[String]) -> Result<Vec<Rul
     };
     let mut rules = vec![
         access("SSHAllowAny", 100, "Allow ssh from public Internet", state.base.ssh_port.to_string()),
-        access("DockerAllowAny", 300, "Allow docker engine access (TLS-protected)", state.docker_port.to_string()),
+        access(
+            "DockerAllowAny",
+            300,
+            "Allow docker engine access (TLS-protected)",
+            state.docker_port.to_string(),
+        ),
     ];
     if state.base.swarm_master {
         let port = swarm_port(&state.base.swarm_host)?;
@@ -92,9 +97,7 @@ fn is_ports(text: &str) -> bool {
     match text.split_once('-') {
         _ if text == "*" => true,
         None => number(text).is_some(),
-        Some((first, last)) => {
-            number(first).zip(number(last)).is_some_and(|(first, last)| first < last)
-        }
+        Some((first, last)) => number(first).zip(number(last)).is_some_and(|(first, last)| first < last),
     }
 }
 
@@ -184,7 +187,8 @@ mod tests {
 
     #[test]
     fn rules_are_those_of_docker_machine() {
-        let rules = rules(&state(&["80", "53/udp", "*/*", "8000-8010"]), &["198.51.100.0/24".into()]).unwrap();
+        let rules =
+            rules(&state(&["80", "53/udp", "*/*", "8000-8010"]), &["198.51.100.0/24".into()]).unwrap();
         let seen: Vec<(&str, usize, bool)> =
             rules.iter().map(|rule| (rule.name.as_str(), rule.priority, rule.from.is_empty())).collect();
         assert_eq!(

@@ -48,12 +48,7 @@ pub(super) const FLAGS: &[FlagSpec] = &[
     FlagSpec::str("azure-ssh-user", "AZURE_SSH_USER", "docker-user", "Username for SSH login"),
     FlagSpec::int("azure-ssh-port", "AZURE_SSH_PORT", 22, "Port number for SSH"),
     FlagSpec::int("azure-docker-port", "AZURE_DOCKER_PORT", 2376, "Port number for Docker engine"),
-    FlagSpec::str(
-        "azure-location",
-        "AZURE_LOCATION",
-        "westus",
-        "Azure region to create the virtual machine",
-    ),
+    FlagSpec::str("azure-location", "AZURE_LOCATION", "westus", "Azure region to create the virtual machine"),
     FlagSpec::str("azure-size", "AZURE_SIZE", SIZE, "Size for Azure Virtual Machine"),
     FlagSpec::str(
         "azure-image",
@@ -122,12 +117,7 @@ pub(super) const FLAGS: &[FlagSpec] = &[
     ),
     FlagSpec::int("azure-disk-size", "AZURE_DISK_SIZE", 0, "Size of the OS disk in GiB (0: the image's)"),
     FlagSpec::str("azure-custom-data", "AZURE_CUSTOM_DATA_FILE", "", "Path to file with custom-data"),
-    FlagSpec::str(
-        "azure-private-ip-address",
-        "",
-        "",
-        "Specify a static private IP address for the machine",
-    ),
+    FlagSpec::str("azure-private-ip-address", "", "", "Specify a static private IP address for the machine"),
     FlagSpec::str(
         "azure-storage-type",
         "AZURE_STORAGE_TYPE",
@@ -156,7 +146,11 @@ pub(super) const FLAGS: &[FlagSpec] = &[
         "AZURE_ENCRYPTION_AT_HOST",
         "Encrypt caches and temporary disks at the host",
     ),
-    FlagSpec::bool("azure-spot", "AZURE_SPOT", "Run at spot prices: Azure may turn the machine off at any time"),
+    FlagSpec::bool(
+        "azure-spot",
+        "AZURE_SPOT",
+        "Run at spot prices: Azure may turn the machine off at any time",
+    ),
     FlagSpec::str(
         "azure-spot-max-price",
         "AZURE_SPOT_MAX_PRICE",
@@ -203,14 +197,50 @@ pub(super) const FLAGS: &[FlagSpec] = &[
 
 /// Names that Azure gives no user. Source: `adminUsername` of Microsoft.Compute/virtualMachines.
 const FORBIDDEN_USERS: [&str; 41] = [
-    "1", "123", "a", "actuser", "adm", "admin", "admin1", "admin2", "administrator", "aspnet", "backup",
-    "console", "david", "guest", "john", "owner", "root", "server", "sql", "support", "support_388945a0",
-    "sys", "test", "test1", "test2", "test3", "user", "user1", "user2", "user3", "user4", "user5", "bin",
-    "daemon", "games", "mail", "man", "news", "nobody", "sshd", "www-data",
+    "1",
+    "123",
+    "a",
+    "actuser",
+    "adm",
+    "admin",
+    "admin1",
+    "admin2",
+    "administrator",
+    "aspnet",
+    "backup",
+    "console",
+    "david",
+    "guest",
+    "john",
+    "owner",
+    "root",
+    "server",
+    "sql",
+    "support",
+    "support_388945a0",
+    "sys",
+    "test",
+    "test1",
+    "test2",
+    "test3",
+    "user",
+    "user1",
+    "user2",
+    "user3",
+    "user4",
+    "user5",
+    "bin",
+    "daemon",
+    "games",
+    "mail",
+    "man",
+    "news",
+    "nobody",
+    "sshd",
+    "www-data",
 ];
 /// Kinds of OS disks. Source: `StorageAccountTypes` of Microsoft.Compute, those that a system can be on.
-const DISKS: [&str; 5] =
-    ["Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS", "Premium_LRS", "Premium_ZRS"];
+const DISKS: [&str; 5] = ["Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS", "Premium_LRS", "Premium_ZRS"];
 
 pub(super) fn invalid(flag: &str, value: &str, expected: &str) -> DriverError {
     DriverError::new(
@@ -291,7 +321,11 @@ fn check(name: &MachineName, state: &AzureState) -> Result<(), DriverError> {
     check_names(name, state)?;
     check_network(state)?;
     if !DISKS.contains(&state.storage_type.as_str()) {
-        return Err(invalid("azure-storage-type", &state.storage_type, &format!("one of {}", DISKS.join(", "))));
+        return Err(invalid(
+            "azure-storage-type",
+            &state.storage_type,
+            &format!("one of {}", DISKS.join(", ")),
+        ));
     }
     if !(0..=4095).contains(&state.disk_size) {
         return Err(invalid("azure-disk-size", &state.disk_size.to_string(), "GiB from 1 to 4095, or 0"));
@@ -328,7 +362,11 @@ fn check_names(name: &MachineName, state: &AzureState) -> Result<(), DriverError
     let lower = user.to_ascii_lowercase();
     let plain = user.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if !plain || user.len() > 32 || user.starts_with('-') || FORBIDDEN_USERS.contains(&lower.as_str()) {
-        return Err(invalid("azure-ssh-user", user, "a name that Azure lets a user have (not root or admin)"));
+        return Err(invalid(
+            "azure-ssh-user",
+            user,
+            "a name that Azure lets a user have (not root or admin)",
+        ));
     }
     let label = &state.dns_label;
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -435,7 +473,11 @@ fn tags(text: &str) -> Result<BTreeMap<String, String>, DriverError> {
         }
         // Source: "Use tags to organize your Azure resources", limitations.
         if key.is_empty() || key.len() > 512 || key.contains(['<', '>', '%', '&', '\\', '?', '/']) {
-            return Err(invalid("azure-tags", text, "key1,value1,key2,value2; no key may have any of <>%&\\?/ in it"));
+            return Err(invalid(
+                "azure-tags",
+                text,
+                "key1,value1,key2,value2; no key may have any of <>%&\\?/ in it",
+            ));
         }
         if value.len() > 256 {
             return Err(invalid("azure-tags", text, "values of up to 256 characters"));

@@ -29,9 +29,8 @@ impl<'a> Image<'a> {
     /// # Errors
     /// [`machine_core::ErrorKind::Config`] in the Go driver's words.
     pub(super) fn parse(text: &'a str) -> Result<Self, DriverError> {
-        let under = |start: &str| {
-            text.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
-        };
+        let under =
+            |start: &str| text.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
         if under("/communityGalleries/") {
             return Ok(Self::Community(text));
         }
@@ -96,7 +95,9 @@ mod tests {
         for arm in ["Standard_D2ps_v5", "Standard_D2pls_v5", "Standard_E4pds_v6", "Standard_B2pts_v2"] {
             assert!(is_arm(arm), "{arm}");
         }
-        for other in ["Standard_D2s_v5", "Standard_B2s", "Standard_A2", "Standard_NP10s", "Standard_E4-2s_v5", "x"] {
+        for other in
+            ["Standard_D2s_v5", "Standard_B2s", "Standard_A2", "Standard_NP10s", "Standard_E4-2s_v5", "x"]
+        {
             assert!(!is_arm(other), "{other}");
         }
         assert!(Image::usual("Standard_D2ps_v5").contains("arm64"));

@@ -25,14 +25,22 @@ fn path(store: &Path, subscription: &str, what: &str) -> PathBuf {
 }
 
 /// For who makes a machine: many may.
-pub(super) async fn making(store: &Path, subscription: &str, report: &dyn Reporter) -> Result<Held, DriverError> {
+pub(super) async fn making(
+    store: &Path,
+    subscription: &str,
+    report: &dyn Reporter,
+) -> Result<Held, DriverError> {
     let file = path(store, subscription, "shared");
     let held = wait(&file, CREATE, report, File::try_lock_shared).await?;
     held.ok_or_else(|| busy(CREATE, "the removal of what machines shared"))
 }
 
 /// For who makes a network: one at a time, because the second would write over what the first put into it.
-pub(super) async fn network(store: &Path, subscription: &str, report: &dyn Reporter) -> Result<Held, DriverError> {
+pub(super) async fn network(
+    store: &Path,
+    subscription: &str,
+    report: &dyn Reporter,
+) -> Result<Held, DriverError> {
     let file = path(store, subscription, "network");
     let held = wait(&file, CREATE, report, File::try_lock).await?;
     held.ok_or_else(|| busy(CREATE, "another create that makes a network"))

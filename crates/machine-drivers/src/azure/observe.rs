@@ -41,7 +41,9 @@ fn seen(state: &AzureState, provisioning: &str, view: &InstanceView) -> Result<O
     match (power, provisioning, view.failure()) {
         (State::None, _, Some(_)) => Err(create::failure(&doing, view)),
         // It tells no power before there is a machine.
-        (State::None, "Creating" | "Updating" | "", _) => Ok(observed(State::Starting, provisioning.to_owned())),
+        (State::None, "Creating" | "Updating" | "", _) => {
+            Ok(observed(State::Starting, provisioning.to_owned()))
+        }
         (State::None, "Deleting", _) => Ok(observed(State::Stopping, provisioning.to_owned())),
         (power, _, failure) => {
             // It runs although Azure is not content, e.g. because its agent does not answer.

@@ -114,8 +114,7 @@ pub(super) async fn remove(arm: &Arm<'_>, owned: &Owned) -> Result<(), DriverErr
             .with_hint("with it would go everything in it; remove that first"));
         }
     }
-    let query: &[(&str, &str)] =
-        if rank(id) == 0 { &[("forceDeletion", "true")] } else { &[] };
+    let query: &[(&str, &str)] = if rank(id) == 0 { &[("forceDeletion", "true")] } else { &[] };
     arm.delete(&doing, id, query).await.map(drop)
 }
 

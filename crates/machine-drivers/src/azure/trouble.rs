@@ -35,8 +35,12 @@ pub(super) fn dialect(answer: &Answer) -> Refusal {
 
 const VAGUE: [&str; 4] = ["Conflict", "BadRequest", "DeploymentFailed", "ResourceDeploymentFailure"];
 /// Codes with which nothing was done, and the same call succeeds in a moment.
-const RETRYABLE: [&str; 4] =
-    ["RetryableError", "RetryableErrorDueToAnotherOperation", "AnotherOperationInProgress", "TooManyRequests"];
+const RETRYABLE: [&str; 4] = [
+    "RetryableError",
+    "RetryableErrorDueToAnotherOperation",
+    "AnotherOperationInProgress",
+    "TooManyRequests",
+];
 
 /// Kind and hint of the codes that users meet.
 fn refine(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
@@ -49,7 +53,9 @@ fn entra(code: &str) -> Option<(ErrorKind, &'static str)> {
         "AADSTS7000215" => {
             "the secret is wrong: give the secret's value, not its id (`az ad app credential reset --id CLIENT_ID` makes a new one)"
         }
-        "AADSTS7000222" => "the secret has expired: `az ad app credential reset --id CLIENT_ID` makes a new one",
+        "AADSTS7000222" => {
+            "the secret has expired: `az ad app credential reset --id CLIENT_ID` makes a new one"
+        }
         "AADSTS700016" => {
             "there is no such application in the tenant: check --azure-client-id and --azure-tenant-id"
         }
@@ -122,26 +128,30 @@ fn capacity(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
 fn wishes(code: &str) -> Option<(ErrorKind, &'static str)> {
     let config = |hint| Some((ErrorKind::Config, hint));
     match code {
-        "MarketplacePurchaseEligibilityFailed" | "ResourcePurchaseValidationFailed" | "ResourcePurchaseCanceled" => {
-            config(
-                "the image has terms that somebody must accept: `az vm image terms accept --urn PUBLISHER:OFFER:SKU:VERSION`; a free or student subscription can't buy it",
-            )
-        }
-        "VMMarketplaceInvalidInput" | "VMPlanInformationMismatch" => {
-            config("the image needs its purchase plan: --azure-plan publisher:product:plan (`az vm image show --urn URN` shows it)")
-        }
+        "MarketplacePurchaseEligibilityFailed"
+        | "ResourcePurchaseValidationFailed"
+        | "ResourcePurchaseCanceled" => config(
+            "the image has terms that somebody must accept: `az vm image terms accept --urn PUBLISHER:OFFER:SKU:VERSION`; a free or student subscription can't buy it",
+        ),
+        "VMMarketplaceInvalidInput" | "VMPlanInformationMismatch" => config(
+            "the image needs its purchase plan: --azure-plan publisher:product:plan (`az vm image show --urn URN` shows it)",
+        ),
         "ResourceGroupBeingDeleted" => Some((
             ErrorKind::Unavailable,
             "the resource group is being removed: try again in a few minutes, or take another --azure-resource-group",
         )),
-        "PlatformImageNotFound" | "ImageNotFound" | "ArtifactNotFound" => {
-            config("there is no such image in this region: `docker-machine azure vm image list --location REGION` shows them")
+        "PlatformImageNotFound" | "ImageNotFound" | "ArtifactNotFound" => config(
+            "there is no such image in this region: `docker-machine azure vm image list --location REGION` shows them",
+        ),
+        "LocationNotAvailableForResourceType"
+        | "InvalidLocation"
+        | "NoRegisteredProviderFound"
+        | "LocationNotFound" => {
+            config("check --azure-location: `az account list-locations -o table` shows them")
         }
-        "LocationNotAvailableForResourceType" | "InvalidLocation" | "NoRegisteredProviderFound"
-        | "LocationNotFound" => config("check --azure-location: `az account list-locations -o table` shows them"),
-        "InvalidResourceLocation" | "InvalidResourceGroupLocation" => {
-            config("it exists in another region: take another --azure-resource-group, --azure-vnet or --azure-availability-set")
-        }
+        "InvalidResourceLocation" | "InvalidResourceGroupLocation" => config(
+            "it exists in another region: take another --azure-resource-group, --azure-vnet or --azure-availability-set",
+        ),
         "DnsRecordInUse" => config("somebody has this DNS label: take another --azure-dns"),
         "PrivateIPAddressInUse" | "PrivateIPAddressNotInSubnet" | "PrivateIPAddressInReservedRange" => {
             config("take another --azure-private-ip-address")

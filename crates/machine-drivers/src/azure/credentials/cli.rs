@@ -35,7 +35,10 @@ pub(super) async fn token(endpoint: &str, subscription: &str) -> Result<Held, Dr
     ];
     let output = program.run(&args, LIMIT).await;
     let output = output.map_err(|error| {
-        wrong(format!("Azure's command line gives no token: {error}"), "do `az login`, and check --azure-subscription-id")
+        wrong(
+            format!("Azure's command line gives no token: {error}"),
+            "do `az login`, and check --azure-subscription-id",
+        )
     })?;
     let said: Value = serde_json::from_str(&output.stdout).unwrap_or_default();
     match said.get("accessToken").and_then(Value::as_str) {

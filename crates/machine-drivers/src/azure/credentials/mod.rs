@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use machine_core::{DriverError, ErrorKind, Event, Reporter, Secret};
-use machine_http::api::{Access, Answer, Anonymous, Api, ApiError, Call, Dialect, Outgoing, Token};
+use machine_http::api::{Access, Anonymous, Answer, Api, ApiError, Call, Dialect, Outgoing, Token};
 use machine_http::header::{HeaderName, HeaderValue};
 use machine_http::{Client, Settings, Url};
 use serde_json::Value;
@@ -65,9 +65,7 @@ impl Auth {
             "device" => Ok(Self::Device),
             "cli" => Ok(Self::Cli),
             "managed-identity" => Ok(Self::ManagedIdentity),
-            other => {
-                Err(invalid("azure-auth", other, "service-principal, device, cli or managed-identity"))
-            }
+            other => Err(invalid("azure-auth", other, "service-principal, device, cli or managed-identity")),
         }
     }
 }
@@ -235,10 +233,14 @@ impl<'a> SignIn<'a> {
         let header = (HeaderName::from_static("metadata"), HeaderValue::from_static("true"));
         let call = Call::get(url).header(header.0, header.1);
         // It is on this machine's own link: no proxy leads there, and elsewhere nobody answers.
-        let settings =
-            Settings { proxies: false, redirects: false, connect: Duration::from_secs(3), ..Settings::default() };
-        let client = Client::new(&settings)
-            .map_err(|error| DriverError::new(ErrorKind::Config, error.to_string()))?;
+        let settings = Settings {
+            proxies: false,
+            redirects: false,
+            connect: Duration::from_secs(3),
+            ..Settings::default()
+        };
+        let client =
+            Client::new(&settings).map_err(|error| DriverError::new(ErrorKind::Config, error.to_string()))?;
         let retries = machine_http::api::Retries { tries: 3, ..machine_http::api::Retries::default() };
         let api = cloud::api(client, dialect, &Anonymous, self.report).retrying(retries);
         let answer = api.send(&call).await.map_err(|error| {

@@ -62,7 +62,8 @@ async fn challenge(sign_in: &SignIn<'_>) -> Result<Place, DriverError> {
 
 /// Reads `Bearer authorization_uri="https://login.windows.net/TENANT", error=…`.
 fn of_challenge(header: &str) -> Option<Place> {
-    let (_, rest) = header.split_once("authorization_uri=\"").or_else(|| header.split_once("authorization=\""))?;
+    let (_, rest) =
+        header.split_once("authorization_uri=\"").or_else(|| header.split_once("authorization=\""))?;
     let url = Url::parse(rest.split('"').next()?).ok()?;
     let tenant = url.path_segments()?.find(|part| !part.is_empty())?.to_owned();
     let authority = url.origin().ascii_serialization();
@@ -88,7 +89,12 @@ mod tests {
         let place = place.unwrap();
         assert_eq!(place.tenant, "996fe9d1-6171-40aa-945b-4c64b63bf655");
         assert_eq!(place.authority, "https://login.windows.net");
-        for nothing in ["", "Basic realm=x", "Bearer authorization_uri=\"x\"", "Bearer authorization_uri=\"https://x/..\""] {
+        for nothing in [
+            "",
+            "Basic realm=x",
+            "Bearer authorization_uri=\"x\"",
+            "Bearer authorization_uri=\"https://x/..\"",
+        ] {
             assert!(of_challenge(nothing).is_none(), "{nothing:?}");
         }
     }
