@@ -2,6 +2,8 @@
 
 #[path = "conformance/amazonec2/mod.rs"]
 mod amazonec2;
+#[path = "conformance/azure/mod.rs"]
+mod azure;
 #[path = "conformance/digitalocean/mod.rs"]
 mod digitalocean;
 #[path = "conformance/google/mod.rs"]
@@ -237,6 +239,7 @@ fn every_driver_is_in_this_file() {
             "vmwarefusion"
         ],
         ["amazonec2", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        ["azure", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }
