@@ -215,7 +215,7 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        ["generic", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }
