@@ -13,7 +13,7 @@ use machine_core::{DriverError, ErrorKind, Event, Reporter, Secret};
 use machine_http::api::{Access, Api, Dialect, Poll, Seen, poll};
 use machine_http::{Client, Settings, Url};
 
-pub(crate) use image::{DEBIAN_12, UBUNTU_22_04, UBUNTU_24_04, image_facts};
+pub(crate) use image::{UBUNTU_24_04, image_facts};
 pub(crate) use mark::{MACHINE_KEY, Mark, STORE_KEY};
 pub(crate) use trouble::{Reading, hint, trouble};
 
@@ -114,22 +114,40 @@ pub(crate) fn url<S: AsRef<str>>(
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] at the limit, with what was seen last; what a look says.
-pub(crate) async fn wait_for<T>(
+pub(crate) async fn wait_for<T, F>(
     report: &dyn Reporter,
     what: &str,
     limit: Duration,
-    look: impl AsyncFnMut() -> Result<Seen<T>, DriverError>,
-) -> Result<T, DriverError> {
+    look: impl FnMut() -> F,
+) -> Result<T, DriverError>
+where
+    F: Future<Output = Result<Seen<T>, DriverError>>,
+{
+    wait_as(report, &Poll::new(what, limit), look).await
+}
+
+/// [`wait_for`] with pauses of the caller's.
+///
+/// # Errors
+/// As [`wait_for`].
+pub(crate) async fn wait_as<T, F>(
+    report: &dyn Reporter,
+    wait: &Poll<'_>,
+    look: impl FnMut() -> F,
+) -> Result<T, DriverError>
+where
+    F: Future<Output = Result<Seen<T>, DriverError>>,
+{
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let tell = |elapsed: Duration, last: &str| {
         report.report(Event::Waiting {
-            what: what.to_owned(),
+            what: wait.what.to_owned(),
             for_ms: ms(elapsed),
-            limit_ms: ms(limit),
+            limit_ms: ms(wait.limit),
             last: last.to_owned(),
         });
     };
-    poll(&Poll::new(what, limit), tell, look).await.map_err(|error| match error {
+    poll(wait, tell, look).await.map_err(|error| match error {
         machine_http::api::PollError::Failed(error) => error,
         limit => DriverError::new(ErrorKind::Unavailable, limit.to_string()).with_hint(
             "look at the provider's console; `docker-machine create --resume NAME` goes on, `rm` removes it",

@@ -11,17 +11,28 @@ pub struct Poll<'a> {
     pub what: &'a str,
     /// For how long at most.
     pub limit: Duration,
-    /// The first pause between two looks; it grows by half each time.
+    /// The first pause between two looks.
     pub first: Duration,
     /// The longest pause.
     pub longest: Duration,
+    /// By what each pause is longer than the one before: 1.5 is half as long again.
+    pub growth: f64,
+    /// How much of a pause is left to chance: 0.5 makes it between half and one and a half times as long.
+    pub chance: f64,
 }
 
 impl<'a> Poll<'a> {
     /// Looks after 250 ms, then ever more seldom, up to every 3 s.
     #[must_use]
     pub fn new(what: &'a str, limit: Duration) -> Self {
-        Self { what, limit, first: Duration::from_millis(250), longest: Duration::from_secs(3) }
+        let (first, longest) = (Duration::from_millis(250), Duration::from_secs(3));
+        Self { what, limit, first, longest, growth: 1.5, chance: 0.0 }
+    }
+
+    /// A pause of about this length.
+    fn about(&self, pause: Duration) -> Duration {
+        let chance = self.chance.clamp(0.0, 1.0);
+        pause.mul_f64((2.0 * fastrand::f64()).mul_add(chance, 1.0 - chance))
     }
 }
 
@@ -57,11 +68,15 @@ pub enum PollError<E> {
 ///
 /// # Errors
 /// [`PollError`].
-pub async fn poll<T, E>(
+pub async fn poll<T, E, F>(
     wait: &Poll<'_>,
     mut tell: impl FnMut(Duration, &str),
-    mut look: impl AsyncFnMut() -> Result<Seen<T>, E>,
-) -> Result<T, PollError<E>> {
+    // No `AsyncFnMut`: of what that gives, nobody can say that it may go to another thread, as a driver's futures must.
+    mut look: impl FnMut() -> F,
+) -> Result<T, PollError<E>>
+where
+    F: Future<Output = Result<Seen<T>, E>>,
+{
     let begin = Instant::now();
     let mut pause = wait.first;
     let mut last = "nothing".to_owned();
@@ -72,11 +87,12 @@ pub async fn poll<T, E>(
             Ok(Err(error)) => return Err(PollError::Failed(error)),
             Err(_) => {}
         }
-        if begin.elapsed() + pause >= wait.limit {
+        let now = wait.about(pause);
+        if begin.elapsed() + now >= wait.limit {
             return Err(PollError::Limit { what: wait.what.to_owned(), limit: wait.limit, last });
         }
         tell(begin.elapsed(), &last);
-        sleep(pause).await;
-        pause = pause.mul_f64(1.5).min(wait.longest);
+        sleep(now).await;
+        pause = pause.mul_f64(wait.growth.max(1.0)).min(wait.longest);
     }
 }
