@@ -2,6 +2,8 @@
 
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
+#[path = "conformance/openstack.rs"]
+mod openstack;
 #[path = "conformance/qemu.rs"]
 mod qemu;
 #[path = "conformance/standin.rs"]
