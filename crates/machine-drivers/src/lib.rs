@@ -20,6 +20,7 @@ pub mod hyperv;
 mod hypervisor_lock;
 pub mod libvirt;
 pub mod none;
+pub mod openstack;
 mod power;
 pub mod qemu;
 pub mod registry;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{amazonec2, azure, digitalocean, generic, google, hetzner, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
+use crate::{amazonec2, azure, digitalocean, generic, google, hetzner, hyperv, libvirt, none, openstack, qemu, virtualbox, vmwarefusion};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -20,6 +20,7 @@ const DRIVERS: &[(&str, Make)] = &[
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
     (none::NAME, || Arc::new(none::None::new())),
+    (openstack::NAME, || Arc::new(openstack::Openstack::new())),
     (qemu::NAME, || Arc::new(qemu::Qemu::new())),
     (virtualbox::NAME, || Arc::new(virtualbox::Virtualbox::new())),
     (vmwarefusion::NAME, || Arc::new(vmwarefusion::VmwareFusion::new())),
@@ -59,7 +60,7 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["amazonec2", "azure", "digitalocean", "generic", "google", "hetzner", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]);
+        assert_eq!(names, ["amazonec2", "azure", "digitalocean", "generic", "google", "hetzner", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"]);
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }

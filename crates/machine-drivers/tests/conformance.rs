@@ -12,6 +12,8 @@ mod google;
 mod hetzner;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
+#[path = "conformance/openstack.rs"]
+mod openstack;
 #[path = "conformance/qemu.rs"]
 mod qemu;
 #[path = "conformance/standin.rs"]
@@ -240,6 +242,7 @@ fn every_driver_is_in_this_file() {
         ],
         ["amazonec2", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
         ["azure", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        ["generic", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }
