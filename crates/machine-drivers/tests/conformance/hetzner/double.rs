@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 pub const TOKEN: &str = "hetzner-token-of-the-double-0123456789";
 const TIME: &str = "2026-01-30T23:55:00+00:00";
 
+/// What is done for real with a server: the action, and what the server was asked to be.
+pub type Done = Box<dyn Fn(&str, &Value) + Send>;
+
 /// A project.
 pub struct Project {
     /// Everything in it, by the word in the path, by number.
@@ -23,6 +26,11 @@ pub struct Project {
     pub in_use: usize,
     /// Whether nobody is let in.
     pub locked_out: bool,
+    /// Called when an action has ended well: `create_server`, `start_server`, `stop_server`, `shutdown_server`,
+    /// `reboot_server`.
+    pub done: Option<Done>,
+    /// What servers were asked to be, by number.
+    asked: BTreeMap<i64, Value>,
     actions: BTreeMap<i64, (Value, usize)>,
     last: i64,
 }
@@ -36,6 +44,8 @@ impl Default for Project {
             quota: 1000,
             in_use: 0,
             locked_out: false,
+            done: None,
+            asked: BTreeMap::new(),
             actions: BTreeMap::new(),
             last: 100,
         };
@@ -102,11 +112,20 @@ impl Project {
             *left -= 1;
             return Some(action.clone());
         }
+        if action["status"] == "success" {
+            return Some(action.clone());
+        }
         action["status"] = "success".into();
         action["progress"] = 100.into();
         action["finished"] = TIME.into();
         let (action, command) = (action.clone(), action["command"].as_str().unwrap_or_default().to_owned());
         let server = action["resources"][0]["id"].as_i64().unwrap_or_default();
+        // A server is started once it is made: that is one thing.
+        let first = command == "start_server"
+            && self.server(server).is_some_and(|server| server["status"] == "initializing");
+        if let (Some(done), Some(asked), false) = (&self.done, self.asked.get(&server), first) {
+            done(&command, asked);
+        }
         match command.as_str() {
             "start_server" | "reboot_server" => self.set_status(server, "running"),
             "stop_server" | "shutdown_server" => self.set_status(server, "off"),
@@ -170,6 +189,7 @@ impl Project {
             "primary_disk_size": 40, "placement_group": null,
         });
         self.put("servers", id, server.clone());
+        self.asked.insert(id, body.clone());
         if let Some(group) = body["placement_group"].as_i64()
             && let Some(group) = self.things.get_mut("placement_groups").and_then(|all| all.get_mut(&group))
         {
