@@ -152,10 +152,7 @@ fn a_held_lock_says_who_holds_it_and_is_free_when_its_process_is_killed() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!store.is_locked("foo"));
-    assert_eq!(
-        store.incomplete("foo", &journal).unwrap(),
-        "creating, interrupted in phase host"
-    );
+    assert_eq!(store.incomplete("foo", &journal).unwrap(), "creating, interrupted in phase host");
     let lock = store.lock_machine("foo", Duration::ZERO).unwrap();
     store.remove(&lock).unwrap();
     drop(lock);
