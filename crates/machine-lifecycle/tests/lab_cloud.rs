@@ -337,7 +337,7 @@ fn a_host_at_a_provider_installs_itself_and_makes_its_own_host_key() {
     assert!(!log.contains("PRIVATE KEY"));
 
     // What the user wanted is there beside what must be.
-    assert_eq!(inside(&test.cloud.host, "cat /etc/from-the-user; id -un bob"), "hello\nbob");
+    assert_eq!(inside(&test.cloud.host, "cat /etc/from-the-user; echo; id -un bob"), "hello\nbob");
     assert_eq!(test.ask("sudo -n id -u; id -un"), format!("0\n{USER}"));
 
     // Open at first, because only the host could say who we are.
