@@ -13,12 +13,10 @@ async fn a_killed_qemu_is_a_stopped_machine() {
     let Some(lab) = Lab::new() else { return };
     let mut machine = lab.machine("killed", &[]);
     machine.create().await;
+    let pid_file = machine.files().pid();
+    let leaving = process::Leaving::of(&pid_file).unwrap();
     kill_hard(machine.pid());
-    assert!(
-        process::gone_within(&machine.files().pid(), std::time::Duration::from_secs(60), |_| ())
-            .await
-            .unwrap()
-    );
+    assert!(leaving.gone_within(std::time::Duration::from_secs(60), |_| ()).await.unwrap());
     assert!(machine.files().pid().exists(), "a killed QEMU leaves its pid file");
     assert_eq!(machine.seen().await, State::Stopped);
     machine.power(Power::Start).await;
