@@ -15,6 +15,7 @@ pub mod default;
 pub mod digitalocean;
 pub mod generic;
 pub mod google;
+pub mod hetzner;
 pub mod hyperv;
 mod hypervisor_lock;
 pub mod libvirt;

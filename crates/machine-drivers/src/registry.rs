@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{
-    amazonec2, azure, digitalocean, generic, google, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion,
-};
+use crate::{amazonec2, azure, digitalocean, generic, google, hetzner, hyperv, libvirt, none, qemu, virtualbox, vmwarefusion};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -18,6 +16,7 @@ const DRIVERS: &[(&str, Make)] = &[
     (digitalocean::NAME, || Arc::new(digitalocean::DigitalOcean::new())),
     (generic::NAME, || Arc::new(generic::Generic::new())),
     (google::NAME, || Arc::new(google::Google::new())),
+    (hetzner::NAME, || Arc::new(hetzner::Hetzner::new())),
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
     (none::NAME, || Arc::new(none::None::new())),
@@ -60,22 +59,7 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(
-            names,
-            [
-                "amazonec2",
-                "azure",
-                "digitalocean",
-                "generic",
-                "google",
-                "hyperv",
-                "libvirt",
-                "none",
-                "qemu",
-                "virtualbox",
-                "vmwarefusion"
-            ]
-        );
+        assert_eq!(names, ["amazonec2", "azure", "digitalocean", "generic", "google", "hetzner", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"]);
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }

@@ -2,6 +2,10 @@
 
 #[path = "conformance/digitalocean/mod.rs"]
 mod digitalocean;
+#[path = "conformance/google/mod.rs"]
+mod google;
+#[path = "conformance/hetzner.rs"]
+mod hetzner;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
 #[path = "conformance/qemu.rs"]
@@ -217,7 +221,19 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["digitalocean", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        [
+            "amazonec2",
+            "azure",
+            "digitalocean",
+            "generic",
+            "google",
+            "hyperv",
+            "libvirt",
+            "none",
+            "qemu",
+            "virtualbox",
+            "vmwarefusion"
+        ],
         "a new driver needs its conformance test here"
     );
 }

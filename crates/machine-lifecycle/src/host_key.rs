@@ -33,6 +33,11 @@ pub(crate) fn note_exposed(journal: &mut Journal, line: &str) {
     }
 }
 
+/// Whether the host shows, or will show, a key that it was told.
+pub(crate) fn is_seeded(journal: &Journal) -> bool {
+    !exposed(journal).is_empty()
+}
+
 fn exposed(journal: &Journal) -> Vec<String> {
     let lines = journal.extra.get(EXPOSED).and_then(Value::as_array);
     lines.into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect()

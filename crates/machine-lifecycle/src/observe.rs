@@ -229,9 +229,9 @@ impl Lifecycle {
             Either::Right((version, state)) => (state.await, version),
             Either::Left((state, version)) => (state, version.await),
         };
-        let state = state.map(|observed| {
-            let state = observed.state;
-            (state, observed.changed.and_then(|changed| self.keep_if_free(machine, changed)))
+        let state = state.map(|mut observed| {
+            let changed = observed.changed.take();
+            (observed, changed.and_then(|changed| self.keep_if_free(machine, changed)))
         });
         if let Ok((_, Some(elsewhere))) = &state
             && !matches!(version, Some(Ok(_)))
@@ -241,7 +241,7 @@ impl Lifecycle {
             seen.url = known.url;
             version = self.query_version(elsewhere, &seen.url, limit, tls).await;
         }
-        let state = state.map(|(state, _)| state);
+        let state = state.map(|(observed, _)| observed);
         match version {
             Some(Ok(version)) => {
                 seen.docker_version = format!("v{version}");
@@ -252,8 +252,12 @@ impl Lifecycle {
             None => {}
         }
         match state {
-            Ok(state) => {
+            Ok(Observed { state, last_sign, .. }) => {
                 seen.state = state;
+                if state == State::Error && !last_sign.is_empty() {
+                    // Why is worth more than that no engine answers.
+                    seen.error = last_sign;
+                }
                 let off = matches!(state, State::Stopped | State::Saved | State::Paused);
                 if off && self.driver(&machine.driver_name).is_ok_and(|driver| can_be_started(&*driver)) {
                     // Nobody expects an engine to answer there. Where nobody could have turned it off, that it does

@@ -11,7 +11,9 @@ use machine_ssh::{
 };
 use machine_store::Journal;
 use serde_json::Value;
+use tokio::time::Instant;
 
+use crate::host_key::is_seeded;
 use crate::power::can_be_started;
 use crate::recorder::Recorder;
 use crate::wait::waiting;
@@ -19,6 +21,9 @@ use crate::{Error, Lifecycle};
 
 /// How long a fresh host may refuse our key: cloud-init puts it in place some time after the SSH server answers.
 const AUTH_GRACE: Duration = Duration::from_secs(30);
+/// How long one that was told its host key, and was not seen with it yet, may show another.
+const KEY_GRACE: Duration = Duration::from_secs(30);
+const KEY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a server that exists already is waited for: as long as it takes to boot.
 const EXISTING_LIMIT: Duration = Duration::from_secs(3 * 60);
 /// Where the pins of jump hosts stand in the journal, by `user@host:port`.
@@ -158,16 +163,27 @@ impl Lifecycle {
         let what = format!("ssh on {}", route.target.address());
         let grace = if self.is_fresh(machine) { AUTH_GRACE } else { Duration::ZERO };
         let retry = RetryOptions { limit, auth_grace: grace };
-        let session = Session::connect_with_retry(
-            &route.target,
-            &route.credentials,
-            &route.policy,
-            &route.options,
-            &retry,
-            |wait| report.report(waiting(&what, wait.waited, wait.limit, &wait.last.to_string())),
-        )
-        .await
-        .map_err(|source| Error::ssh(machine, source))?;
+        let from = Instant::now();
+        let session = loop {
+            let tried = Session::connect_with_retry(
+                &route.target,
+                &route.credentials,
+                &route.policy,
+                &route.options,
+                &retry,
+                |wait| report.report(waiting(&what, wait.waited, wait.limit, &wait.last.to_string())),
+            );
+            match tried.await {
+                // An SSH server that was faster than cloud-init shows what the image brought.
+                Err(changed @ machine_ssh::Error::HostKeyChanged { .. })
+                    if is_seeded(&recorder.journal) && from.elapsed() < KEY_GRACE =>
+                {
+                    report.report(waiting(&what, from.elapsed(), KEY_GRACE, &changed.to_string()));
+                    tokio::time::sleep(KEY_PAUSE).await;
+                }
+                tried => break tried.map_err(|source| Error::ssh(machine, source))?,
+            }
+        };
         warn_of_keys(&session, report);
         if tell_keys(&session, report) {
             note_keys(&session, &mut recorder.journal).map_err(|source| Error::ssh(machine, source))?;

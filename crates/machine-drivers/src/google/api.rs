@@ -161,10 +161,12 @@ pub(super) struct Firewall {
 }
 
 /// A page of a list.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Page<T> {
+    #[serde(default = "Vec::new")]
     items: Vec<T>,
+    #[serde(default)]
     next_page_token: String,
 }
 
@@ -297,17 +299,19 @@ impl<'a> Compute<'a> {
             chance: self.backoff.randomization_factor,
             ..Poll::new(&what, time(self.backoff.max_elapsed_time))
         };
-        let look = async || match self.api.send(&call).await {
-            Ok(answer) => {
-                let now: Operation = self.read(doing, &answer)?;
-                let seen = format!("it is {}", now.status);
-                Ok(if now.is_done() { Seen::Done(now) } else { Seen::NotYet(seen) })
+        let look = || async {
+            match self.api.send(&call).await {
+                Ok(answer) => {
+                    let now: Operation = self.read(doing, &answer)?;
+                    let seen = format!("it is {}", now.status);
+                    Ok(if now.is_done() { Seen::Done(now) } else { Seen::NotYet(seen) })
+                }
+                // A new operation is not known everywhere at once; and an answer may take longer than silence is borne.
+                Err(error) if error.is_not_found() || matches!(error, ApiError::Transport { .. }) => {
+                    Ok(Seen::NotYet(error.to_string()))
+                }
+                Err(error) => Err(self.fault(doing, &error)),
             }
-            // A new operation is not known everywhere at once; and an answer may take longer than silence is borne.
-            Err(error) if error.is_not_found() || matches!(error, ApiError::Transport { .. }) => {
-                Ok(Seen::NotYet(error.to_string()))
-            }
-            Err(error) => Err(self.fault(doing, &error)),
         };
         cloud::wait_as(self.report, &wait, look).await
     }

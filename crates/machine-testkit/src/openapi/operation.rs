@@ -99,6 +99,9 @@ impl<'a> Operation<'a> {
             |texts: &[String]| texts.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>();
         let commas: Vec<String> = given.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect();
         let mut readings = vec![Value::from(texts(given)), Value::from(texts(&commas))];
+        // Numbers of a list.
+        let read: Option<Vec<Value>> = commas.iter().map(|text| serde_json::from_str(text).ok()).collect();
+        readings.extend(read.map(Value::from));
         if let [only] = given {
             readings.insert(0, Value::from(only.as_str()));
             readings.extend(serde_json::from_str(only).ok());
