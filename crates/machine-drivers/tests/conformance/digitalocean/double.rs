@@ -35,6 +35,9 @@ impl Action {
     }
 }
 
+/// See [`Account::done`].
+pub type Done = Box<dyn FnMut(&str, &Value, &[String]) + Send>;
+
 /// The account, and how it behaves.
 pub struct Account {
     /// Droplets, as the API gives them.
@@ -61,6 +64,9 @@ pub struct Account {
     pub asked: Vec<Value>,
     /// The public address of the next droplets; counted up where none is given.
     pub address: Option<String>,
+    /// Is told what is done to a droplet: by which action, what was asked for when it was made, and the public keys that go
+    /// into it.
+    pub done: Option<Done>,
     next: u64,
 }
 
@@ -82,6 +88,7 @@ impl Default for Account {
             deaf: false,
             asked: Vec::new(),
             address: None,
+            done: None,
             next: 3_164_000,
         }
     }
@@ -182,7 +189,9 @@ impl Account {
 
     fn add_key(&mut self, body: &Value) -> Reply {
         let line = body["public_key"].as_str().unwrap_or_default();
-        let Some(blob) = line.split(' ').nth(1) else { return unprocessable("Key invalid, key should be of the format `type key [comment]`") };
+        let Some(blob) = line.split(' ').nth(1) else {
+            return unprocessable("Key invalid, key should be of the format `type key [comment]`");
+        };
         if self.keys.iter().any(|key| key["public_key"].as_str().is_some_and(|known| known.contains(blob))) {
             return unprocessable("SSH Key is already in use on your account");
         }
@@ -200,7 +209,10 @@ impl Account {
                 let (tag, name) = (request.query("tag_name"), request.query("name"));
                 let all: Vec<Value> = (self.droplets.iter())
                     .filter(|one| self.shows(one))
-                    .filter(|one| tag.is_empty() || one["tags"].as_array().is_some_and(|tags| tags.contains(&json!(tag))))
+                    .filter(|one| {
+                        tag.is_empty()
+                            || one["tags"].as_array().is_some_and(|tags| tags.contains(&json!(tag)))
+                    })
                     .filter(|one| name.is_empty() || one["name"] == name.as_str())
                     .cloned()
                     .collect();
@@ -231,13 +243,19 @@ impl Account {
 
     /// Whether a droplet is to be seen yet.
     fn shows(&self, droplet: &Value) -> bool {
-        !self.late || !self.actions.iter().any(|one| droplet["id"] == one.droplet && one.kind == "create" && !one.done)
+        !self.late
+            || !self
+                .actions
+                .iter()
+                .any(|one| droplet["id"] == one.droplet && one.kind == "create" && !one.done)
     }
 
     /// A look at a droplet that is being made lets it come on; it has an address as soon as it boots.
     fn boot(&mut self, at: usize) {
         let id = self.droplets[at]["id"].as_u64().unwrap_or_default();
-        if let Some(action) = self.actions.iter_mut().find(|one| one.droplet == id && one.kind == "create" && !one.done) {
+        if let Some(action) =
+            self.actions.iter_mut().find(|one| one.droplet == id && one.kind == "create" && !one.done)
+        {
             tick(action);
             let done = action.done;
             self.settle(id, "create", done);
@@ -262,8 +280,13 @@ impl Account {
             }
         }
         let id = self.id();
-        let tags: Vec<String> =
-            body["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let tags: Vec<String> = body["tags"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
         for tag in &tags {
             self.know_tag(tag);
         }
@@ -323,12 +346,13 @@ impl Account {
 
     fn action(&mut self, id: &str) -> Reply {
         let Some(at) = self.actions.iter().position(|one| one.id.to_string() == id) else { return missing() };
-        tick(&mut self.actions[at]);
-        let (id, kind, droplet, done) = {
-            let action = &self.actions[at];
-            (action.id, action.kind.clone(), action.droplet, action.done)
-        };
-        self.settle(droplet, &kind, done);
+        let action = &mut self.actions[at];
+        let id = action.id;
+        if !action.done {
+            tick(action);
+            let (kind, droplet, done) = (action.kind.clone(), action.droplet, action.done);
+            self.settle(droplet, &kind, done);
+        }
         Reply::json(200, &json!({ "action": self.shown(id) }))
     }
 
@@ -348,10 +372,25 @@ impl Account {
         }
         match kind {
             _ if !done => {}
-            "create" | "power_on" => droplet["status"] = json!("active"),
-            "power_off" => droplet["status"] = json!("off"),
-            "shutdown" if !deaf => droplet["status"] = json!("off"),
+            "create" | "power_on" | "reboot" => droplet["status"] = json!("active"),
+            "shutdown" if deaf => {}
+            "power_off" | "shutdown" => droplet["status"] = json!("off"),
             _ => {}
+        }
+        if done {
+            self.tell(kind);
+        }
+    }
+
+    /// Tells what was done to the droplet that was asked for last.
+    fn tell(&mut self, kind: &str) {
+        let Some(asked) = self.asked.last() else { return };
+        let wanted = asked["ssh_keys"].as_array().cloned().unwrap_or_default();
+        let named = |key: &&Value| wanted.contains(&key["id"]) || wanted.contains(&key["fingerprint"]);
+        let lines = self.keys.iter().filter(named).filter_map(|key| key["public_key"].as_str());
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        if let Some(tell) = &mut self.done {
+            tell(kind, asked, &lines);
         }
     }
 
@@ -374,7 +413,9 @@ impl Account {
                 Reply::json(202, &json!({ "firewall": firewall }))
             }
             (method, [id]) => {
-                let Some(at) = self.firewalls.iter().position(|one| one["id"] == *id) else { return missing() };
+                let Some(at) = self.firewalls.iter().position(|one| one["id"] == *id) else {
+                    return missing();
+                };
                 match method {
                     "DELETE" => {
                         self.firewalls.remove(at);
@@ -449,7 +490,9 @@ fn page(request: &Request, name: &str, all: &[Value]) -> Reply {
     let items: Vec<&Value> = all.iter().skip(per_page * (page - 1)).take(per_page).collect();
     let more = all.len() > per_page * page;
     let links = match more {
-        true => json!({"pages": {"next": format!("https://api.digitalocean.com{}?page={}", request.path, page + 1)}}),
+        true => {
+            json!({"pages": {"next": format!("https://api.digitalocean.com{}?page={}", request.path, page + 1)}})
+        }
         false => json!({}),
     };
     Reply::json(200, &json!({name: items, "links": links, "meta": {"total": all.len()}}))

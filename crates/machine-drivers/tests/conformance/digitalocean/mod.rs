@@ -118,11 +118,14 @@ impl Subject for Cloud {
             503,
             &json!({"id": "service_unavailable", "message": "Server was unable to give you a response."}),
         );
-        let enough = Reply::json(429, &json!({"id": "too_many_requests", "message": "API Rate limit exceeded."}));
+        let enough =
+            Reply::json(429, &json!({"id": "too_many_requests", "message": "API Rate limit exceeded."}));
         match fault {
             Fault::LostReply => self.double.trouble(1, Trouble::LostReply, made),
             Fault::Unavailable => self.double.trouble(1, Trouble::Answer(down), made),
-            Fault::Throttled => self.double.trouble(1, Trouble::Answer(enough.header("retry-after", "1")), made),
+            Fault::Throttled => {
+                self.double.trouble(1, Trouble::Answer(enough.header("retry-after", "1")), made)
+            }
             Fault::WrongCredentials => self.double.provider().refuses = true,
             Fault::Quota => self.double.provider().limit = 0,
             Fault::HostGone => {

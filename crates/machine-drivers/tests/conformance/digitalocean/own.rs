@@ -112,7 +112,12 @@ fn every_flag_reaches_the_wire() {
         ("digitalocean-droplet-agent", text("false"), "/with_droplet_agent", json!(false)),
         ("digitalocean-droplet-agent", text("true"), "/with_droplet_agent", json!(true)),
         ("digitalocean-tags", text("web, env:prod"), "/tags/1", json!("env:prod")),
-        ("digitalocean-ssh-key-fingerprint", text(USERS_FINGERPRINT), "/ssh_keys", json!([USERS_FINGERPRINT])),
+        (
+            "digitalocean-ssh-key-fingerprint",
+            text(USERS_FINGERPRINT),
+            "/ssh_keys",
+            json!([USERS_FINGERPRINT]),
+        ),
         ("digitalocean-ssh-key-fingerprint", text("512190"), "/ssh_keys", json!([USERS_KEY])),
     ];
     for (flag, value, pointer, wanted) in table {
@@ -132,7 +137,8 @@ fn every_flag_reaches_the_wire() {
     assert_eq!(asked["user_data"], "#cloud-config\nssh_pwauth: false\n", "the seed");
     assert_eq!(asked["name"], "conformance");
     let tags = json!([
-        format!("docker-machine-store:{STORE_ID}"), format!("docker-machine-name:conformance:{STORE_ID}")
+        format!("docker-machine-store:{STORE_ID}"),
+        format!("docker-machine-name:conformance:{STORE_ID}")
     ]);
     assert_eq!(asked["tags"], tags);
     machine.remove();
@@ -229,7 +235,11 @@ fn a_lost_reply_makes_nothing_twice() {
         let mut machine = Machine::wish(&cloud, &[]).narrowed();
         ok(machine.create(&mut Journal::new(Cut::Never)));
         let account = cloud.double.provider();
-        assert_eq!((account.droplets.len(), account.keys.len(), account.firewalls.len()), (1, 2, 1), "{path}");
+        assert_eq!(
+            (account.droplets.len(), account.keys.len(), account.firewalls.len()),
+            (1, 2, 1),
+            "{path}"
+        );
         drop(account);
         assert_eq!(machine.observe().unwrap(), State::Running, "{path}");
         machine.remove();
@@ -277,7 +287,8 @@ fn keys_of_others_stay() {
     let blob = AUTHORIZED_KEY.split(' ').nth(1).unwrap();
     let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, blob).unwrap();
     let pairs: Vec<String> = md5::compute(bytes).0.iter().map(|byte| format!("{byte:02x}")).collect();
-    let theirs = json!({"id": 7, "fingerprint": pairs.join(":"), "public_key": AUTHORIZED_KEY, "name": "theirs"});
+    let theirs =
+        json!({"id": 7, "fingerprint": pairs.join(":"), "public_key": AUTHORIZED_KEY, "name": "theirs"});
     cloud.double.provider().keys.push(theirs);
     let machine = Machine::made(&cloud, &[]);
     assert_eq!(machine.state.str("SSHKeyFingerprint"), pairs.join(":"));
@@ -292,7 +303,8 @@ fn a_key_file_of_the_user_is_copied() {
     let cloud = Cloud::new();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("id_mine");
-    std::fs::write(&file, "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n").unwrap();
+    std::fs::write(&file, "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
+        .unwrap();
     let flags = [
         ("digitalocean-ssh-key-path", text(file.to_str().unwrap())),
         ("digitalocean-ssh-key-fingerprint", text("512190")),
@@ -361,7 +373,9 @@ fn power_waits_and_says_what_is_so() {
     ok(machine.power(Power::Start));
     // Something else is being done to it; then it is done.
     let busy = json!({"id": "unprocessable_entity", "message": "Droplet already has a pending event."});
-    cloud.double.trouble(2, Trouble::Answer(Reply::json(422, &busy)), |request| request.path.ends_with("/actions"));
+    cloud
+        .double
+        .trouble(2, Trouble::Answer(Reply::json(422, &busy)), |request| request.path.ends_with("/actions"));
     ok(machine.power(Power::Restart));
     // A system that does not listen.
     cloud.double.provider().deaf = true;
@@ -508,7 +522,13 @@ fn refusals_have_a_kind_and_say_what_to_do() {
     let cloud = Cloud::new();
     let table = [
         (401, "unauthorized", "Unable to authenticate you", ErrorKind::Credentials, "tokens"),
-        (403, "forbidden", "You are not authorized to perform this operation", ErrorKind::Credentials, "scopes"),
+        (
+            403,
+            "forbidden",
+            "You are not authorized to perform this operation",
+            ErrorKind::Credentials,
+            "scopes",
+        ),
         (
             422,
             "unprocessable_entity",
@@ -523,12 +543,31 @@ fn refusals_have_a_kind_and_say_what_to_do() {
             ErrorKind::Quota,
             "--digitalocean-region",
         ),
-        (422, "unprocessable_entity", "You specified an invalid size for Droplet creation.", ErrorKind::Config, "size"),
-        (422, "unprocessable_entity", "You specified an invalid image for Droplet creation.", ErrorKind::Config, "image"),
-        (503, "service_unavailable", "Server was unable to give you a response.", ErrorKind::Unavailable, "resume"),
+        (
+            422,
+            "unprocessable_entity",
+            "You specified an invalid size for Droplet creation.",
+            ErrorKind::Config,
+            "size",
+        ),
+        (
+            422,
+            "unprocessable_entity",
+            "You specified an invalid image for Droplet creation.",
+            ErrorKind::Config,
+            "image",
+        ),
+        (
+            503,
+            "service_unavailable",
+            "Server was unable to give you a response.",
+            ErrorKind::Unavailable,
+            "resume",
+        ),
     ];
     for (status, id, message, kind, hint) in table {
-        let body = json!({"id": id, "message": message, "request_id": "4d9d8375-3c56-4925-a3e7-eb137fed17e9"});
+        let body =
+            json!({"id": id, "message": message, "request_id": "4d9d8375-3c56-4925-a3e7-eb137fed17e9"});
         cloud.double.trouble(1, Trouble::Answer(Reply::json(status, &body)), posts("/v2/droplets"));
         let mut machine = Machine::wish(&cloud, &[]);
         let error = machine.create(&mut Journal::new(Cut::Never)).unwrap_err();
@@ -543,7 +582,8 @@ fn refusals_have_a_kind_and_say_what_to_do() {
     };
     let machine = Machine::wish(&cloud, &[]);
     let cx = Cx { seed: Some(&big), ..machine.cx() };
-    let error = block(machine.driver.create(&cx, machine.state.clone(), &mut Journal::new(Cut::Never))).unwrap_err();
+    let error =
+        block(machine.driver.create(&cx, machine.state.clone(), &mut Journal::new(Cut::Never))).unwrap_err();
     assert!(error.to_string().contains("65537 bytes"), "{error}");
     assert_eq!(cloud.resources(), 0);
 }
