@@ -2,11 +2,11 @@
 //!
 //! Source: "Resource Manager asynchronous operations" and "Resource provider API reference" of Microsoft's.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use machine_core::{DriverError, ErrorKind, Event, Reporter};
 use machine_http::Url;
-use machine_http::api::{Answer, Api, ApiError, Call, Refusal, Seen};
+use machine_http::api::{Answer, Api, ApiError, Call, Poll, Refusal, Seen};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -32,6 +32,9 @@ const MAKING: Duration = Duration::from_secs(300);
 const OPERATION: Duration = Duration::from_secs(900);
 /// How long the registration of a resource provider may take.
 const REGISTRATION: Duration = Duration::from_secs(600);
+/// The pauses between two looks at an operation that asks for none.
+const FIRST: Duration = Duration::from_millis(250);
+const SLOWEST: Duration = Duration::from_secs(3);
 /// The longest pause that an operation is given between two looks, whatever it asks for.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -125,7 +128,7 @@ impl<'a> Arm<'a> {
         let doing = format!("the subscription can't be registered for {namespace}");
         self.api().send(&call).await.map_err(|error| trouble(&doing, &error))?;
         let call = Call::get(self.url(&id, &[])?);
-        cloud::wait_for(self.report, &format!("the registration for {namespace}"), REGISTRATION, async || {
+        cloud::wait_for(self.report, &format!("the registration for {namespace}"), REGISTRATION, || async {
             let answer = self.api().send(&call).await.map_err(|error| trouble(&doing, &error))?;
             let body: Value = answer.json().map_err(|error| trouble(&doing, &error))?;
             let state = body.get("registrationState").and_then(Value::as_str).unwrap_or_default();
@@ -201,7 +204,7 @@ impl<'a> Arm<'a> {
             _ => {}
         }
         let what = id.rsplit('/').next().unwrap_or_default();
-        cloud::wait_for(self.report, &format!("{what} to be made"), MAKING, async || {
+        cloud::wait_for(self.report, &format!("{what} to be made"), MAKING, || async {
             let Some(body) = self.get::<Value>(doing, id, &[]).await? else {
                 return Ok(Seen::NotYet("it is not there yet".to_owned()));
             };
@@ -274,7 +277,7 @@ impl<'a> Arm<'a> {
         self.send(id, &call).await.map_err(|error| trouble(doing, &error))
     }
 
-    /// Waits until an operation has ended, asking as often as it wants to be asked.
+    /// Waits until an operation has ended, asking no more often than it wants to be asked.
     pub(super) async fn operation(&self, doing: &str, begun: &Answer) -> Result<(), DriverError> {
         let by_status = begun.header("azure-asyncoperation");
         let address = if by_status.is_empty() { begun.header("location") } else { by_status };
@@ -282,15 +285,16 @@ impl<'a> Arm<'a> {
             return Ok(());
         }
         let call = Call::get(self.given(address)?);
-        let mut next = Instant::now() + pause(begun);
-        cloud::wait_for(self.report, "Azure to do it", OPERATION, async || {
-            tokio::time::sleep(next.saturating_duration_since(Instant::now())).await;
+        let every = pause(begun).max(FIRST);
+        let wait =
+            Poll { first: every, longest: every.max(SLOWEST), ..Poll::new("Azure to do it", OPERATION) };
+        tokio::time::sleep(every).await;
+        cloud::wait_as(self.report, &wait, || async {
             let answer = match self.api().send(&call).await {
                 // Where what it was about is gone, it may be, too.
                 Err(error) if error.is_not_found() => return Ok(Seen::Done(())),
                 answer => answer.map_err(|error| trouble(doing, &error))?,
             };
-            next = Instant::now() + pause(&answer);
             if by_status.is_empty() {
                 let done = answer.status != 202;
                 return Ok(if done { Seen::Done(()) } else { Seen::NotYet("it goes on".to_owned()) });

@@ -71,23 +71,25 @@ impl Own {
         mark: &Mark,
     ) -> Result<Self, DriverError> {
         let unmarked = state.store_id.is_empty();
-        let doing = "what there is of the machine can't be looked at";
-        let there = async |id: &str, wanted: bool| -> Result<bool, DriverError> {
-            if !wanted {
-                return Ok(false);
-            }
-            let thing: Option<Resource<Plain>> = arm.get(doing, id, &[]).await?;
-            Ok(thing.is_some_and(|thing| unmarked || thing.is_of(mark)))
+        let there = |id, wanted: bool| async move {
+            if wanted { is_own(arm, id, mark, unmarked).await } else { Ok(false) }
         };
         let (vm, nic, ip, nsg) = tokio::join!(
-            arm.get::<Resource<Vm>>(doing, &names.vm, &[]),
-            there(&names.nic, true),
-            there(&names.ip, !state.no_public_ip),
-            there(&names.nsg, state.nsg.is_empty()),
+            arm.get::<Resource<Vm>>(LOOKING, &names.vm, &[]),
+            there(names.nic.as_str(), true),
+            there(names.ip.as_str(), !state.no_public_ip),
+            there(names.nsg.as_str(), state.nsg.is_empty()),
         );
         let vm = vm?.filter(|vm| unmarked || vm.is_of(mark));
         Ok(Self { vm, nic: nic?, ip: ip?, nsg: nsg? })
     }
+}
+
+const LOOKING: &str = "what there is of the machine can't be looked at";
+
+async fn is_own(arm: &Arm<'_>, id: &str, mark: &Mark, unmarked: bool) -> Result<bool, DriverError> {
+    let thing: Option<Resource<Plain>> = arm.get(LOOKING, id, &[]).await?;
+    Ok(thing.is_some_and(|thing| unmarked || thing.is_of(mark)))
 }
 
 async fn gone(arm: &Arm<'_>, wanted: bool, id: &str) -> Result<(), DriverError> {
@@ -104,7 +106,7 @@ fn short(id: &str) -> &str {
 /// The network interface. Where a machine could not be made, it stays reserved for it for three minutes.
 async fn interface(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names) -> Result<(), DriverError> {
     let doing = "the network interface can't be removed";
-    cloud::wait_for(cx.report, "the network interface to be free", RESERVED, async || {
+    cloud::wait_for(cx.report, "the network interface to be free", RESERVED, || async {
         match arm.try_delete(doing, &names.nic, &[]).await? {
             Ok(_) => Ok(Seen::Done(())),
             Err(error) if error.code() == "NicReservedForAnotherVm" => {
@@ -248,7 +250,7 @@ async fn group(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names, mark: &Mark) -> Result
     if !arm.begin_delete(&doing, &names.group).await? {
         return Ok(());
     }
-    let waited = cloud::wait_for(cx.report, "the empty resource group to go", GROUP, async || {
+    let waited = cloud::wait_for(cx.report, "the empty resource group to go", GROUP, || async {
         let there: Option<Resource<Plain>> = arm.get(&doing, &names.group, &[]).await?;
         Ok(if there.is_none() { Seen::Done(()) } else { Seen::NotYet("it is being removed".to_owned()) })
     });
@@ -266,7 +268,7 @@ async fn is_empty(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names) -> Result<bool, Dri
     let removed = [Some(&names.vm), Some(&names.nic), Some(&names.ip), Some(&names.nsg), names.disk.as_ref()];
     let removed: Vec<&String> =
         removed.into_iter().chain([Some(&names.set), Some(&names.network)]).flatten().collect();
-    let waited = cloud::wait_for(cx.report, "Azure's list to be up to date", LISTED, async || {
+    let waited = cloud::wait_for(cx.report, "Azure's list to be up to date", LISTED, || async {
         let inside = inside(arm, &names.group).await?;
         if inside.iter().any(|id| !removed.iter().any(|gone| same(gone, id))) {
             return Ok(Seen::Done(false));

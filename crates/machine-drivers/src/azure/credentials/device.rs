@@ -110,6 +110,7 @@ async fn wait(sign_in: &SignIn<'_>, place: &Place, wanted: &Wanted) -> Result<Va
         limit: Duration::from_secs(wanted.expires_in),
         first: interval,
         longest: interval,
+        ..Poll::new("", Duration::ZERO)
     };
     let tell = |elapsed: Duration, last: &str| {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -120,16 +121,18 @@ async fn wait(sign_in: &SignIn<'_>, place: &Place, wanted: &Wanted) -> Result<Va
             last: last.to_owned(),
         });
     };
-    let look = async || match api.send(&call).await {
-        Ok(answer) => answer.json().map(Seen::Done),
-        Err(error) if error.code() == "authorization_pending" => {
-            Ok(Seen::NotYet("the code has not been entered".to_owned()))
+    let look = || async {
+        match api.send(&call).await {
+            Ok(answer) => answer.json().map(Seen::Done),
+            Err(error) if error.code() == "authorization_pending" => {
+                Ok(Seen::NotYet("the code has not been entered".to_owned()))
+            }
+            Err(error) if error.code() == "slow_down" => {
+                tokio::time::sleep(interval).await;
+                Ok(Seen::NotYet("Azure wants to be asked more seldom".to_owned()))
+            }
+            Err(error) => Err(error),
         }
-        Err(error) if error.code() == "slow_down" => {
-            tokio::time::sleep(interval).await;
-            Ok(Seen::NotYet("Azure wants to be asked more seldom".to_owned()))
-        }
-        Err(error) => Err(error),
     };
     poll(&waiting, tell, look).await.map_err(|error| match error {
         PollError::Failed(error) => refused(&error),
