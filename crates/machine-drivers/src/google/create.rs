@@ -271,7 +271,12 @@ pub(super) async fn existing(compute: &Compute<'_>, state: &GoogleState) -> Resu
     Ok(there)
 }
 
-async fn add_tags(compute: &Compute<'_>, state: &GoogleState, there: &Instance) -> Result<(), DriverError> {
+/// Gives an instance the tags that it lacks.
+pub(super) async fn add_tags(
+    compute: &Compute<'_>,
+    state: &GoogleState,
+    there: &Instance,
+) -> Result<(), DriverError> {
     let mut items = there.tags.items.clone();
     items.extend(firewall::tags(state).into_iter().filter(|tag| !there.tags.items.contains(tag)));
     if items == there.tags.items {
@@ -289,7 +294,8 @@ async fn change(
     body: &Value,
 ) -> Result<(), DriverError> {
     let doing = format!("{what} of the instance failed");
-    let path = compute.own(&format!("zones/{}/instances/{}/{what}", state.zone, state.name()));
+    let zone = state.zone().unwrap_or_default();
+    let path = compute.own(&format!("zones/{zone}/instances/{}/{what}", state.name()));
     let begun = compute.begin(Method::POST, &path, &cloud::token()?, Some(body)).await;
     let begun = begun.map_err(|error| error.into_error(compute, &doing))?;
     compute.done(&doing, &begun).await

@@ -43,8 +43,6 @@ const SSH_PORT: u16 = 22;
 /// the priority 1000 or come later still (smaller numbers count first).
 const ALLOW_FIRST: u32 = 900;
 const DENY_NEXT: u32 = 901;
-/// What the names of a machine's own rules end with.
-const OWN: [&str; 3] = ["allow", "deny", "open"];
 /// What a rule is asked for.
 const FIELDS: &str = "name,description,network,targetTags,allowed";
 
@@ -222,12 +220,16 @@ pub(super) fn settle(cx: &Cx<'_>, state: &mut GoogleState) -> Result<(), DriverE
     if cx.allow_from.is_empty() || state.skip_firewall || !state.own_rules.is_empty() {
         return Ok(());
     }
+    state.allow_from = reachable(cx.allow_from)?;
+    name_own(state)
+}
+
+fn name_own(state: &mut GoogleState) -> Result<(), DriverError> {
     // Rules are known by their names in the whole project; machines only in their zone.
     let chance: String = cloud::token()?.chars().take(8).collect();
     let most = super::instance::LONGEST_NAME - "docker-machine--".len() - chance.len() - "-allow".len();
     let name: String = state.name().chars().take(most).collect();
     state.own_rules = format!("docker-machine-{}-{chance}", name.trim_end_matches('-'));
-    state.allow_from = reachable(cx.allow_from)?;
     Ok(())
 }
 
@@ -339,44 +341,65 @@ async fn add_ports(
     begun.map(Some).map_err(|error| error.into_error(compute, "the firewall rule can't get more ports"))
 }
 
-/// Lets these networks connect instead of those that might before.
+/// Lets these networks connect instead of those that might before. A machine that shares its rule gets rules and a tag of
+/// its own, which count before the shared one; that stays as it is for the others. Should this be cut off, the rules are
+/// found again by their mark.
 pub(super) async fn narrow(
     compute: &Compute<'_>,
+    cx: &Cx<'_>,
     state: &mut GoogleState,
     networks: &[String],
 ) -> Result<(), DriverError> {
-    if state.own_rules.is_empty() {
-        return Err(DriverError::new(
-            ErrorKind::Unsupported,
-            "the machine shares its firewall rule with others, which is left as it is for them",
-        )
-        .with_hint("make the machine with --allow-from, and it has a rule of its own"));
-    }
     let from = reachable(networks)?;
-    let from = if from.is_empty() { vec![EVERYBODY.to_owned()] } else { from };
+    state.allow_from = if from.is_empty() { vec![EVERYBODY.to_owned()] } else { from };
+    if !state.own_rules.is_empty() {
+        return change_own(compute, state).await;
+    }
+    if state.store_id.is_empty() {
+        cx.store_id.clone_into(&mut state.store_id);
+    }
+    let there = super::observe::find(compute, state).await?.ok_or_else(|| super::observe::gone(state))?;
+    name_own(state)?;
+    let network = location::network_path(there.network(), &state.project);
+    let mut begun = Vec::new();
+    for rule in own(state, &network)? {
+        begun.extend(insert(compute, &rule).await?);
+    }
+    for operation in begun {
+        compute.done(OPENING, &operation).await?;
+    }
+    super::create::add_tags(compute, state, &there).await
+}
+
+async fn change_own(compute: &Compute<'_>, state: &GoogleState) -> Result<(), DriverError> {
     let path = compute.own(&format!("global/firewalls/{}-allow", state.own_rules));
-    let body = json!({ "sourceRanges": &from });
+    let body = json!({ "sourceRanges": state.allow_from });
     let doing = "the firewall rule can't be narrowed";
     let begun = compute.begin(Method::PATCH, &path, &cloud::token()?, Some(&body)).await;
     let begun = begun.map_err(|error| error.into_error(compute, doing))?;
-    compute.done(doing, &begun).await?;
-    state.allow_from = from;
-    Ok(())
+    compute.done(doing, &begun).await
 }
 
-/// Removes the machine's own rules, and what it shared with others if this store made it and nobody needs it any more.
-/// The instance must be gone.
+/// Removes the machine's own rules, whether its record has them or not, and what it shared with others if this store made
+/// it and nobody needs it any more. The instance must be gone.
 pub(super) async fn remove(compute: &Compute<'_>, state: &GoogleState) -> Result<(), DriverError> {
-    if !state.own_rules.is_empty() {
-        for end in OWN {
-            let path = compute.own(&format!("global/firewalls/{}-{end}", state.own_rules));
-            compute.delete("the machine's firewall rule can't be removed", &path).await?;
-        }
+    let none = state.own_rules.is_empty() && state.shared_rules.is_empty();
+    if none && (state.skip_firewall || state.requests.is_none()) {
+        return Ok(());
     }
-    for name in &state.shared_rules {
-        let Some(rule) = find(compute, name).await? else { continue };
-        if read_mark(&rule, &state.store_id).is_some() {
-            remove_shared(compute, state, &rule).await?;
+    let path = compute.own("global/firewalls");
+    let fields = "name,description,network,targetTags";
+    let rules: Vec<Firewall> = compute.list("the firewall rules can't be listed", &path, "", fields).await?;
+    for rule in &rules {
+        match read_mark(rule, &state.store_id) {
+            Some(mark) if mark.machine == state.base.machine_name => {
+                let path = compute.own(&format!("global/firewalls/{}", rule.name));
+                compute.delete("the machine's firewall rule can't be removed", &path).await?;
+            }
+            Some(mark) if mark.machine.is_empty() && state.shared_rules.contains(&rule.name) => {
+                remove_shared(compute, state, rule).await?;
+            }
+            _ => {}
         }
     }
     Ok(())

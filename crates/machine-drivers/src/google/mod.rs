@@ -291,7 +291,7 @@ impl Driver for Google {
         let entrance = self.enter(&state)?;
         let compute = entrance.compute(&state, cx.report)?;
         let mut now = state.clone();
-        firewall::narrow(&compute, &mut now, networks).await?;
+        firewall::narrow(&compute, cx, &mut now, networks).await?;
         DriverState::from_typed(&now)
     }
 

@@ -76,9 +76,8 @@ fn a_key_of_a_service_account_is_signed_with() {
             .verify(signed.as_bytes(), &signature)
             .expect("a good signature");
         let (header, claims) = signed.split_once('.').unwrap();
-        let read = |part: &str| -> Value {
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-        };
+        let read =
+            |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
         assert_eq!(read(header), json!({ "alg": "RS256", "typ": "JWT", "kid": "0a1b2c" }));
         let claims = read(claims);
         assert_eq!(claims["iss"], "maker@acme-dev-4711.iam.gserviceaccount.com");
@@ -87,10 +86,8 @@ fn a_key_of_a_service_account_is_signed_with() {
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 3600);
     }
     // As it is, without base64.
-    ok(Person::new().checks(
-        &project,
-        &[("google-auth-encoded-json", text(project.service_account().to_string()))],
-    ));
+    ok(Person::new()
+        .checks(&project, &[("google-auth-encoded-json", text(project.service_account().to_string()))]));
 }
 
 #[test]
@@ -102,7 +99,9 @@ fn a_person_has_a_refresh_token() {
     let [grant] = grants(&project).try_into().unwrap();
     assert_eq!((&*grant["grant_type"], &*grant["refresh_token"]), ("refresh_token", "1//again"));
     let sent = project.double.take_exchanges();
-    assert!(sent.iter().filter(|e| of_api(&e.request)).all(|e| e.request.header("x-goog-user-project") == "pays"));
+    assert!(
+        sent.iter().filter(|e| of_api(&e.request)).all(|e| e.request.header("x-goog-user-project") == "pays")
+    );
 
     let other = Person::new();
     let folder = other.home.path().join("elsewhere");
@@ -138,7 +137,8 @@ fn somebody_else_vouches() {
         let scope = if impersonate { "cloud-platform" } else { "compute" };
         assert_eq!(grant["scope"], format!("https://www.googleapis.com/auth/{scope}"));
         let used = project.double.take_exchanges();
-        let acting = used.iter().any(|e| e.request.header("authorization").starts_with("Bearer ya29.acting-"));
+        let acting =
+            used.iter().any(|e| e.request.header("authorization").starts_with("Bearer ya29.acting-"));
         assert_eq!(acting, impersonate);
     }
     for source in [json!({ "environment_id": "aws1" }), json!({ "executable": { "command": "x" } })] {

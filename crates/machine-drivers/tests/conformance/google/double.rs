@@ -79,6 +79,9 @@ struct Job {
     effect: Effect,
 }
 
+/// Hears what happens to which instance.
+type Happens = Box<dyn Fn(&str, &Value) + Send>;
+
 /// Zone and name.
 type Key = (String, String);
 
@@ -107,8 +110,10 @@ pub struct Gcp {
     pub slow_waits: usize,
     /// How often a new instance is not seen.
     pub shy: usize,
-    /// The addresses of new instances, the last first.
-    pub next_addresses: Vec<String>,
+    /// The address of all instances; else each start gives another one.
+    pub fixed_address: Option<String>,
+    /// Hears what happens to instances: `create`, `start`, `stop`, `delete`.
+    pub happens: Option<Happens>,
     /// Zones in which there is no room.
     pub full_zones: Vec<&'static str>,
     /// What the token endpoint was given, and by which kind of grant.
@@ -173,7 +178,11 @@ impl Gcp {
         }
         if path == "/subject" {
             let known = request.header("x-identity") == "please";
-            return Some(if known { Reply::json(200, &json!({ "value": "subject" })) } else { Reply::empty(403) });
+            return Some(if known {
+                Reply::json(200, &json!({ "value": "subject" }))
+            } else {
+                Reply::empty(403)
+            });
         }
         if path.ends_with(":generateAccessToken") {
             if !self.is_known(request) {
@@ -238,6 +247,8 @@ impl Gcp {
         job.body["status"] = json!("DONE");
         job.body["progress"] = json!(100);
         let effect = std::mem::replace(&mut job.effect, Effect::Nothing);
+        self.tell(&effect);
+        let Some(job) = self.jobs.get_mut(name) else { return };
         match effect {
             Effect::Nothing => {}
             Effect::Appear(key) => {
@@ -272,6 +283,19 @@ impl Gcp {
         }
     }
 
+    fn tell(&self, effect: &Effect) {
+        let (what, key) = match effect {
+            Effect::Appear(key) => ("create", key),
+            Effect::Vanish(key) => ("delete", key),
+            Effect::Status(key, "RUNNING") => ("start", key),
+            Effect::Status(key, _) => ("stop", key),
+            _ => return,
+        };
+        if let (Some(happens), Some(vm)) = (&self.happens, self.vms.get(key)) {
+            happens(what, &vm.body);
+        }
+    }
+
     fn set_status(&mut self, key: &Key, status: &str) {
         let address = (status == "RUNNING").then(|| self.address());
         let Some(vm) = self.vms.get_mut(key) else { return };
@@ -288,7 +312,7 @@ impl Gcp {
 
     fn address(&mut self) -> String {
         self.number += 1;
-        self.next_addresses.pop().unwrap_or_else(|| format!("203.0.113.{}", self.number % 250 + 1))
+        self.fixed_address.clone().unwrap_or_else(|| format!("203.0.113.{}", self.number % 250 + 1))
     }
 
     /// Waits for, shows and lists operations.
@@ -299,7 +323,9 @@ impl Gcp {
                 let here = all.filter(|body| body["selfLink"].as_str().unwrap().contains(place)).collect();
                 self.listed(request, here)
             }
-            ("GET", [name]) => self.jobs.get(*name).map_or_else(|| missing(request), |job| Reply::json(200, &job.body)),
+            ("GET", [name]) => {
+                self.jobs.get(*name).map_or_else(|| missing(request), |job| Reply::json(200, &job.body))
+            }
             ("POST", [name, "wait"]) => {
                 if self.slow_waits > 0 {
                     self.slow_waits -= 1;
@@ -399,9 +425,11 @@ impl Gcp {
                 let key = (zone.to_owned(), (*name).to_owned());
                 match self.disks.get(&key) {
                     None => missing(request),
-                    Some(disk) if disk["users"][0].is_string() => {
-                        refused(400, "resourceInUseByAnotherResource", "The disk resource is already being used.")
-                    }
+                    Some(disk) if disk["users"][0].is_string() => refused(
+                        400,
+                        "resourceInUseByAnotherResource",
+                        "The disk resource is already being used.",
+                    ),
                     Some(_) => {
                         let target = format!("zones/{zone}/disks/{name}");
                         self.begin(request, &format!("zones/{zone}"), &target, 1, Effect::DropDisk(key))
@@ -440,7 +468,13 @@ impl Gcp {
                 }
                 if self.full_zones.contains(&key.0.as_str()) {
                     let fails = "ZONE_RESOURCE_POOL_EXHAUSTED";
-                    return self.failing(request, &place, &target, fails, "The zone does not have enough resources.");
+                    return self.failing(
+                        request,
+                        &place,
+                        &target,
+                        fails,
+                        "The zone does not have enough resources.",
+                    );
                 }
                 self.begin(request, &place, &target, id, Effect::Status(key.clone(), "RUNNING"))
             }
@@ -451,7 +485,8 @@ impl Gcp {
                     return refused(412, "conditionNotMet", "Supplied fingerprint does not match current.");
                 }
                 vm.body[field]["items"] = body["items"].clone();
-                vm.body[field]["fingerprint"] = json!(format!("{}'", body["fingerprint"].as_str().unwrap_or("")));
+                vm.body[field]["fingerprint"] =
+                    json!(format!("{}'", body["fingerprint"].as_str().unwrap_or("")));
                 self.begin(request, &place, &target, id, Effect::Nothing)
             }
             _ => missing(request),
@@ -459,7 +494,14 @@ impl Gcp {
     }
 
     /// An operation on something that stays, which ends badly.
-    fn failing(&mut self, request: &Request, place: &str, target: &str, code: &'static str, why: &'static str) -> Reply {
+    fn failing(
+        &mut self,
+        request: &Request,
+        place: &str,
+        target: &str,
+        code: &'static str,
+        why: &'static str,
+    ) -> Reply {
         let nothing = (String::new(), String::new());
         self.begin(request, place, target, 1, Effect::Fail(nothing, code, why))
     }
@@ -488,12 +530,11 @@ impl Gcp {
         let Some(name) = wish["perInstanceProperties"].as_object().and_then(|all| all.keys().next()) else {
             return refused(400, "required", "Required field 'perInstanceProperties' not specified");
         };
-        let denied = |zone: &str| {
-            wish["locationPolicy"]["locations"][format!("zones/{zone}")]["preference"] == "DENY"
-        };
-        let zone = ZONES.iter().find(|zone| {
-            zone.starts_with(region) && !denied(zone) && !self.full_zones.contains(zone)
-        });
+        let denied =
+            |zone: &str| wish["locationPolicy"]["locations"][format!("zones/{zone}")]["preference"] == "DENY";
+        let zone = ZONES
+            .iter()
+            .find(|zone| zone.starts_with(region) && !denied(zone) && !self.full_zones.contains(zone));
         let Some(zone) = zone else {
             let target = format!("regions/{region}");
             return self.failing(
@@ -505,7 +546,8 @@ impl Gcp {
             );
         };
         let mut body = wish["instanceProperties"].clone();
-        let ranked = wish["instanceFlexibilityPolicy"]["instanceSelections"]["rank-0"]["machineTypes"][0].as_str();
+        let ranked =
+            wish["instanceFlexibilityPolicy"]["instanceSelections"]["rank-0"]["machineTypes"][0].as_str();
         let machine_type = ranked.or(body["machineType"].as_str()).unwrap_or_default().to_owned();
         body["machineType"] = json!(link(&format!("zones/{zone}/machineTypes/{machine_type}")));
         let (name, zone) = (name.clone(), (*zone).to_owned());
@@ -515,7 +557,8 @@ impl Gcp {
     fn make(&mut self, request: &Request, zone: &str, name: &str, mut body: Value, place: &str) -> Reply {
         let key = (zone.to_owned(), name.to_owned());
         if self.vms.contains_key(&key) {
-            let text = format!("The resource 'projects/{PROJECT}/zones/{zone}/instances/{name}' already exists");
+            let text =
+                format!("The resource 'projects/{PROJECT}/zones/{zone}/instances/{name}' already exists");
             return refused(409, "alreadyExists", &text);
         }
         if let Room::Refused(status, code, why) = self.room {
@@ -621,9 +664,10 @@ impl Gcp {
                 Some(address) => masked(request, address.clone()),
                 None => missing(request),
             },
-            ("GET", ["subnetworks", "shared-runners"]) => {
-                masked(request, json!({ "name": "shared-runners", "network": link("global/networks/shared-net") }))
-            }
+            ("GET", ["subnetworks", "shared-runners"]) => masked(
+                request,
+                json!({ "name": "shared-runners", "network": link("global/networks/shared-net") }),
+            ),
             _ => missing(request),
         }
     }
@@ -702,7 +746,9 @@ pub fn mask(value: &Value, fields: &str) -> Value {
             for field in split(fields) {
                 let (name, inside) = match field.find(['(', '/']) {
                     None => (field, ""),
-                    Some(at) if field[at..].starts_with('(') => (&field[..at], &field[at + 1..field.len() - 1]),
+                    Some(at) if field[at..].starts_with('(') => {
+                        (&field[..at], &field[at + 1..field.len() - 1])
+                    }
                     Some(at) => (&field[..at], &field[at + 1..]),
                 };
                 for (key, value) in map.iter().filter(|(key, _)| name == "*" || *key == name) {

@@ -33,10 +33,7 @@ pub fn bad(project: &Project) -> Vec<(&'static str, FlagValues)> {
         ("a prefix that can't be", one("google-external-firewall-rule-prefix", text("Prod"))),
         (
             "an address of a machine that has none",
-            project.flags(&[
-                ("google-address", text("front")),
-                ("google-use-internal-ip-only", yes.clone()),
-            ]),
+            project.flags(&[("google-address", text("front")), ("google-use-internal-ip-only", yes.clone())]),
         ),
         (
             "preemptible and spot",
@@ -54,14 +51,21 @@ pub fn bad(project: &Project) -> Vec<(&'static str, FlagValues)> {
             "bulk with a zone",
             project.flags(&[bulk.clone(), region.clone(), ("google-zone", text("us-central1-b"))]),
         ),
-        ("bulk with an address", project.flags(&[bulk.clone(), region.clone(), ("google-address", text("x"))])),
+        (
+            "bulk with an address",
+            project.flags(&[bulk.clone(), region.clone(), ("google-address", text("x"))]),
+        ),
         (
             "bulk with what exists",
             project.flags(&[bulk.clone(), region.clone(), ("google-use-existing", yes)]),
         ),
         (
             "a zone of another region",
-            project.flags(&[bulk.clone(), region.clone(), ("google-location-zone", list(&["europe-west1-b"]))]),
+            project.flags(&[
+                bulk.clone(),
+                region.clone(),
+                ("google-location-zone", list(&["europe-west1-b"])),
+            ]),
         ),
         (
             "no preference",
@@ -86,7 +90,10 @@ pub fn unmet(project: &Project) -> Vec<(&'static str, FlagValues)> {
         ("the image", one("google-machine-image", image("no-such-image"))),
         ("the family", one("google-machine-image", image("family/no-such-family"))),
         ("an image that is not obsolete", one("google-machine-image", image("ubuntu-1604-xenial-v20170721"))),
-        ("an image of this architecture", one("google-machine-image", image("family/ubuntu-2404-lts-arm64-x"))),
+        (
+            "an image of this architecture",
+            one("google-machine-image", image("family/ubuntu-2404-lts-arm64-x")),
+        ),
         ("a disk that is large enough", one("google-machine-image", image("ubuntu-large"))),
         ("the address", one("google-address", text("nowhere"))),
         ("an address that is free", one("google-address", text("busy"))),
@@ -101,10 +108,11 @@ pub fn unmet(project: &Project) -> Vec<(&'static str, FlagValues)> {
 /// Makes a machine of these flags and gives its instance as the double has it.
 fn instance_of(more: &[(&str, FlagValue)]) -> Value {
     let project = Project::new();
-    project.double.provider().addresses.insert(
-        "front".into(),
-        json!({ "address": "198.51.100.7", "status": "RESERVED" }),
-    );
+    project
+        .double
+        .provider()
+        .addresses
+        .insert("front".into(), json!({ "address": "198.51.100.7", "status": "RESERVED" }));
     let vm = block(async {
         let made = ok(Made::of(&project.flags(more)).await);
         let vm = project.double.provider().vm(NAME).clone();
@@ -181,7 +189,9 @@ fn every_flag_reaches_the_wire() {
         ),
         (
             "google-machine-image",
-            text("https://www.googleapis.com/compute/v1/projects/ubuntu-os-cloud/global/images/ubuntu-2404-noble-v20260101"),
+            text(
+                "https://www.googleapis.com/compute/v1/projects/ubuntu-os-cloud/global/images/ubuntu-2404-noble-v20260101",
+            ),
             format!("{disk}/sourceImage"),
             json!("projects/ubuntu-os-cloud/global/images/ubuntu-2404-noble-v20260101"),
         ),
@@ -236,7 +246,12 @@ fn every_flag_reaches_the_wire() {
             "/asked/networkInterfaces/0/subnetwork".into(),
             json!(format!("projects/{PROJECT}/regions/us-central1/subnetworks/shared-runners")),
         ),
-        ("google-subnetwork", text("shared-runners"), "/asked/networkInterfaces/0/network".into(), Value::Null),
+        (
+            "google-subnetwork",
+            text("shared-runners"),
+            "/asked/networkInterfaces/0/network".into(),
+            Value::Null,
+        ),
         (
             "google-address",
             text("198.51.100.20"),
@@ -274,12 +289,7 @@ fn every_flag_reaches_the_wire() {
             "/asked/minCpuPlatform".into(),
             json!("Intel Ice Lake"),
         ),
-        (
-            "google-provisioned-iops",
-            FlagValue::Int(3000),
-            format!("{disk}/provisionedIops"),
-            json!("3000"),
-        ),
+        ("google-provisioned-iops", FlagValue::Int(3000), format!("{disk}/provisionedIops"), json!("3000")),
         (
             "google-provisioned-throughput",
             FlagValue::Int(140),

@@ -14,12 +14,14 @@ fn rule(project: &Project, name: &str) -> Value {
 }
 
 async fn owned(made: &Made) -> Vec<Owned> {
-    let cx = AccountCx { store_id: STORE_ID, store_path: made.bench.cx().store_path, report: &made.bench.heard };
+    let cx =
+        AccountCx { store_id: STORE_ID, store_path: made.bench.cx().store_path, report: &made.bench.heard };
     ok(made.driver.owned(&cx, &made.state).await)
 }
 
 async fn sweep(made: &Made) {
-    let cx = AccountCx { store_id: STORE_ID, store_path: made.bench.cx().store_path, report: &made.bench.heard };
+    let cx =
+        AccountCx { store_id: STORE_ID, store_path: made.bench.cx().store_path, report: &made.bench.heard };
     for thing in owned(made).await {
         ok(made.driver.remove_owned(&cx, &made.state, &thing).await);
     }
@@ -38,7 +40,8 @@ fn a_create_asks_for_little() {
         let calls = project.calls();
         let zone = "zones/us-central1-a";
         assert_eq!(calls[0..2].iter().filter(|call| call.contains(zone)).count(), 2, "{calls:?}");
-        let rest: Vec<&str> = calls[2..].iter().map(|call| call.split("/operation-").next().unwrap()).collect();
+        let rest: Vec<&str> =
+            calls[2..].iter().map(|call| call.split("/operation-").next().unwrap()).collect();
         assert_eq!(
             rest,
             [
@@ -60,7 +63,11 @@ fn a_create_asks_for_little() {
             let calls = project.calls();
             assert_eq!(calls.len(), 5, "{calls:?}");
             ok(driver.observe(&bench.cx(), &state).await);
-            assert_eq!(project.calls().len(), 1, "and one look; 6 of 10, and of 29 with what the address costs");
+            assert_eq!(
+                project.calls().len(),
+                1,
+                "and one look; 6 of 10, and of 29 with what the address costs"
+            );
             Made { driver, bench, state }
         };
         let known = ok(first.driver.known(&first.state));
@@ -113,7 +120,8 @@ fn one_list_is_for_all_machines_of_a_zone() {
 
         // Somebody took the labels of one away, and another one is gone: that is looked into.
         project.double.provider().page = 0;
-        project.double.provider().vms.get_mut(&(ZONE.into(), "dev-3".into())).unwrap().body["labels"] = json!({});
+        project.double.provider().vms.get_mut(&(ZONE.into(), "dev-3".into())).unwrap().body["labels"] =
+            json!({});
         project.double.provider().vms.remove(&(ZONE.into(), "dev-4".into()));
         let answers = driver.observe_many(&hosts).await;
         assert_eq!(answers[5].as_ref().unwrap().state, State::Running);
@@ -131,7 +139,10 @@ fn the_rule_is_shared_and_goes_with_the_last() {
         let first = ok(Made::of(&project.flags(&[])).await);
         let made = rule(&project, "docker-machines");
         assert_eq!(made["allowed"], json!([{ "IPProtocol": "tcp", "ports": ["2376"] }]));
-        assert_eq!((&made["sourceRanges"], &made["targetTags"]), (&json!(["0.0.0.0/0"]), &json!(["docker-machine"])));
+        assert_eq!(
+            (&made["sourceRanges"], &made["targetTags"]),
+            (&json!(["0.0.0.0/0"]), &json!(["docker-machine"]))
+        );
         let other = ok(Made::of(&project.flags(&[
             ("google-zone", text("us-central1-b")),
             ("google-open-port", FlagValue::List(strings(&["8080", "53/udp", "2376"]))),
@@ -214,10 +225,8 @@ fn whoever_may_connect_is_narrowed() {
     let project = Project::new();
     let from = strings(&["198.51.100.0/24", "2001:db8::/32"]);
     block(async {
-        let flags = project.flags(&[
-            ("google-open-port", FlagValue::List(strings(&["80"]))),
-            ("google-tags", text("web")),
-        ]);
+        let flags = project
+            .flags(&[("google-open-port", FlagValue::List(strings(&["80"]))), ("google-tags", text("web"))]);
         let mut made = ok(Made::with(&flags, &from).await);
         let own = made.state.str("OwnRules").to_owned();
         assert!(own.starts_with("docker-machine-conformance-"), "{own}");
@@ -239,18 +248,30 @@ fn whoever_may_connect_is_narrowed() {
         made.state = ok(made.driver.allow_from(&made.bench.cx(), &made.state, &to).await);
         assert_eq!(rule(&project, &format!("{own}-allow"))["sourceRanges"], json!(to));
         let things = owned(&made).await;
-        assert_eq!(things.iter().filter(|thing| thing.kind == "firewall rule" && thing.machine == NAME).count(), 3);
+        assert_eq!(
+            things.iter().filter(|thing| thing.kind == "firewall rule" && thing.machine == NAME).count(),
+            3
+        );
         made.remove().await;
         assert_eq!(project.resources(), 0);
 
-        let made = ok(Made::of(&project.flags(&[])).await);
-        let error = made.driver.allow_from(&made.bench.cx(), &made.state, &to).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        // A machine that shares its rule gets its own, which count before it; the others keep theirs.
+        let mut made = ok(Made::of(&project.flags(&[])).await);
+        made.state = ok(made.driver.allow_from(&made.bench.cx(), &made.state, &to).await);
+        let own = made.state.str("OwnRules").to_owned();
+        assert_eq!(project.double.provider().vm(NAME)["tags"]["items"], json!(["docker-machine", own]));
+        assert_eq!(rule(&project, &format!("{own}-deny"))["denied"], ports);
+        assert_eq!(rule(&project, "docker-machines")["sourceRanges"], json!(["0.0.0.0/0"]));
+        made.state.0.shift_remove("OwnRules");
         made.remove().await;
+        assert_eq!(project.resources(), 0, "rules are found by their mark, too");
 
         for (flags, from) in [
             (project.flags(&[]), strings(&["2001:db8::/32"])),
-            (project.flags(&[("google-skip-firewall-create", FlagValue::Bool(true))]), strings(&["10.0.0.0/8"])),
+            (
+                project.flags(&[("google-skip-firewall-create", FlagValue::Bool(true))]),
+                strings(&["10.0.0.0/8"]),
+            ),
         ] {
             assert!(Made::with(&flags, &from).await.is_err());
         }
@@ -304,7 +325,11 @@ fn an_instance_that_is_there_is_taken_over() {
     });
     block(async {
         let flags = project.flags(&[("google-use-existing", FlagValue::Bool(true))]);
-        project.double.provider().put_vm(ZONE, { let mut off = there.clone(); off["status"] = json!("TERMINATED"); off });
+        project.double.provider().put_vm(ZONE, {
+            let mut off = there.clone();
+            off["status"] = json!("TERMINATED");
+            off
+        });
         assert!(why(Made::of(&flags).await.map(|made| made.state)).contains("TERMINATED, not RUNNING"));
         project.double.provider().put_vm(ZONE, there);
         let made = ok(Made::of(&flags).await);
@@ -350,7 +375,11 @@ fn an_instance_of_somebody_else_is_left_alone() {
 fn a_disk_of_somebody_else_is_left_alone() {
     let project = Project::new();
     let key = (ZONE.to_owned(), "conformance-disk".to_owned());
-    project.double.provider().disks.insert(key, json!({ "name": "conformance-disk", "labels": { "a": "b" } }));
+    project
+        .double
+        .provider()
+        .disks
+        .insert(key, json!({ "name": "conformance-disk", "labels": { "a": "b" } }));
     block(async {
         let (driver, bench) = (Google::new(), Bench::new());
         let wish = bench.wish(&driver, &project.flags(&[]));
@@ -393,14 +422,18 @@ fn what_is_under_way_is_waited_for_and_removed() {
                 request.path.ends_with("/wait") && !request.path.contains("global")
             });
             let limit = Duration::from_secs(2);
-            let cut = tokio::time::timeout(limit, driver.create(&bench.cx(), wish.clone(), &mut journal)).await;
+            let cut =
+                tokio::time::timeout(limit, driver.create(&bench.cx(), wish.clone(), &mut journal)).await;
             assert!(cut.is_err(), "it waits");
             project.double.heal();
             let mut left = journal.last_or(&wish);
             left.0.shift_remove("InstanceID");
             assert_eq!(project.resources(), 3);
             ok(driver.remove(&bench.cx(), &left).await);
-            assert!(project.calls().iter().any(|call| call.ends_with("/operations")), "operations were looked at");
+            assert!(
+                project.calls().iter().any(|call| call.ends_with("/operations")),
+                "operations were looked at"
+            );
         });
         assert_eq!(project.resources(), 0);
     }
@@ -413,7 +446,8 @@ fn as_bulk(project: &Project) -> FlagValues {
 #[test]
 fn what_failed_is_asked_for_anew() {
     let project = Project::new();
-    let full = Room::Fails("ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available.");
+    let full =
+        Room::Fails("ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available.");
     project.double.provider().room = full;
     block(async {
         let (driver, bench) = (Google::new(), Bench::new());
@@ -458,16 +492,27 @@ fn refusals_say_what_to_do() {
         let errors = json!([{ "domain": "global", "reason": reason, "message": message }]);
         Reply::json(status, &json!({ "error": { "code": status, "message": message, "errors": errors } }))
     };
-    let permission = "Required 'compute.instances.create' permission for 'projects/acme-dev-4711/zones/z/instances/x'";
+    let permission =
+        "Required 'compute.instances.create' permission for 'projects/acme-dev-4711/zones/z/instances/x'";
     for (reply, kind, said, hint) in [
-        (api(403, "forbidden", permission), ErrorKind::Credentials, "compute.instances.create", "Instance Admin"),
+        (
+            api(403, "forbidden", permission),
+            ErrorKind::Credentials,
+            "compute.instances.create",
+            "Instance Admin",
+        ),
         (
             api(403, "accessNotConfigured", "Compute Engine API has not been used in project 1 before."),
             ErrorKind::Credentials,
             "has not been used",
             "compute.googleapis.com?project=acme-dev-4711",
         ),
-        (api(403, "quotaExceeded", "Quota 'IN_USE_ADDRESSES' exceeded."), ErrorKind::Quota, "IN_USE", "quotas"),
+        (
+            api(403, "quotaExceeded", "Quota 'IN_USE_ADDRESSES' exceeded."),
+            ErrorKind::Quota,
+            "IN_USE",
+            "quotas",
+        ),
         (
             api(412, "conditionNotMet", "Constraint constraints/compute.vmExternalIpAccess violated"),
             ErrorKind::Config,
@@ -499,7 +544,10 @@ fn on_and_off() {
         made.state = ok(made.driver.power(&made.bench.cx(), &made.state, Power::Kill).await);
         assert_eq!(ok(made.driver.known(&made.state)).ip, "", "as in the Go driver");
         let sent = project.double.take_exchanges();
-        assert!(sent.iter().any(|e| e.request.path.ends_with("/stop") && e.request.query == "noGracefulShutdown=true"));
+        assert!(
+            sent.iter()
+                .any(|e| e.request.path.ends_with("/stop") && e.request.query == "noGracefulShutdown=true")
+        );
         discovery::check(&sent);
         project.double.provider().settle();
         project.double.provider().full_zones.push(ZONE);
@@ -533,8 +581,7 @@ fn what_has_no_record_is_found() {
     block(async {
         let made = ok(Made::of(&project.flags(&[])).await);
         let from = strings(&["10.0.0.0/8"]);
-        let narrow =
-            ok(Made::with(&project.flags(&[("google-zone", text("us-central1-b"))]), &from).await);
+        let narrow = ok(Made::with(&project.flags(&[("google-zone", text("us-central1-b"))]), &from).await);
         let alone = json!({ "name": "lost-disk", "labels": { "docker-machine-store": STORE_ID, "docker-machine-name": "lost" },
             "zone": format!("https://x/projects/{PROJECT}/zones/{ZONE}") });
         project.double.provider().disks.insert((ZONE.into(), "lost-disk".into()), alone);
@@ -554,7 +601,11 @@ fn what_has_no_record_is_found() {
             ]
         );
         assert_eq!(things[0].id, format!("{ZONE}/{NAME}"));
-        let cx = AccountCx { store_id: "another", store_path: made.bench.cx().store_path, report: &made.bench.heard };
+        let cx = AccountCx {
+            store_id: "another",
+            store_path: made.bench.cx().store_path,
+            report: &made.bench.heard,
+        };
         assert_eq!(ok(made.driver.owned(&cx, &made.state).await), []);
         let shared = things.last().unwrap();
         let cx = AccountCx { store_id: STORE_ID, ..cx };
@@ -610,7 +661,11 @@ fn a_machine_of_the_go_driver_is_taken_over() {
             "networkInterfaces": [{ "network": network, "networkIP": "10.0.0.4", "accessConfigs": [{ "natIP": "203.0.113.4" }] }],
             "disks": [{ "source": format!("https://x/zones/{ZONE}/disks/conformance-disk"), "autoDelete": false }] }),
     );
-    project.double.provider().disks.insert((ZONE.into(), "conformance-disk".into()), json!({ "name": "conformance-disk" }));
+    project
+        .double
+        .provider()
+        .disks
+        .insert((ZONE.into(), "conformance-disk".into()), json!({ "name": "conformance-disk" }));
     block(async {
         let state: DriverState = serde_json::from_value(of_go(&project)).unwrap();
         let mut made = Made { driver: Google::new(), bench: Bench::new(), state };
@@ -638,9 +693,18 @@ fn the_keys_stand_in_the_order_of_the_go_driver() {
     let wish = bench.wish(&driver, &project.flags(&[]));
     let ours: Vec<String> = wish.0.keys().cloned().collect();
     let go = of_go(&project);
-    let go: Vec<String> = go.as_object().unwrap().keys().filter(|k| !["Auth", "Endpoint"].contains(&k.as_str())).cloned().collect();
+    let go: Vec<String> = go
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|k| !["Auth", "Endpoint"].contains(&k.as_str()))
+        .cloned()
+        .collect();
     assert_eq!(ours[..go.len()], go[..]);
-    assert_eq!(ours[go.len()..], ["OperationBackoffFactory", "Auth", "Endpoint", "RequestIDs"].map(String::from));
+    assert_eq!(
+        ours[go.len()..],
+        ["OperationBackoffFactory", "Auth", "Endpoint", "RequestIDs"].map(String::from)
+    );
     assert_eq!(wish.0["SSHKeyPath"], json!(bench.cx().machine_dir.join("id_rsa")));
 }
 
@@ -658,7 +722,9 @@ fn states_of_the_forks_are_read() {
         "FlexMachineTypes": null, "LocationZones": null, "IPAddress": "203.0.113.5",
         "OperationBackoffFactory": { "InitialInterval": 1000000000, "RandomizationFactor": 0.5, "Multiplier": 2,
             "MaxInterval": 30000000000_u64, "MaxElapsedTime": 300000000000_u64 } }));
-    let rancher = with(json!({ "Labels": "team,blue", "Userdata": "#cloud-config", "ExternalFirewallRulePrefix": "prod" }));
+    let rancher = with(
+        json!({ "Labels": "team,blue", "Userdata": "#cloud-config", "ExternalFirewallRulePrefix": "prod" }),
+    );
     for state in [gitlab, rancher] {
         ok(driver.known(&state));
         let bench = Bench::new();

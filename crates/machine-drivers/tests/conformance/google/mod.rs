@@ -73,13 +73,15 @@ impl Project {
     fn calls(&self) -> Vec<String> {
         let prefix = format!("/compute/v1/projects/{PROJECT}/");
         let exchanges = self.double.take_exchanges();
-        let of_api = exchanges.iter().map(|exchange| &exchange.request).filter(|r| r.path.starts_with("/compute"));
+        let of_api =
+            exchanges.iter().map(|exchange| &exchange.request).filter(|r| r.path.starts_with("/compute"));
         of_api.map(|r| format!("{} {}", r.method, r.path.strip_prefix(&prefix).unwrap_or(&r.path))).collect()
     }
 }
 
 fn making(request: &Request) -> bool {
-    request.method == "POST" && (request.path.ends_with("/instances") || request.path.ends_with("/bulkInsert"))
+    request.method == "POST"
+        && (request.path.ends_with("/instances") || request.path.ends_with("/bulkInsert"))
 }
 
 fn of_api(request: &Request) -> bool {
