@@ -110,11 +110,6 @@ impl Moto {
         };
         assert_eq!(forward(self.port, &request).status, 200, "moto's own API");
     }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
 }
 
 /// Whoever may do all.
@@ -249,7 +244,7 @@ pub fn refusal(status: u16, code: &str, message: &str) -> Reply {
 }
 
 /// What EC2 does and moto leaves out: client tokens, instances that are not listed at once, groups that are in use or
-/// unknown, instances that have ended. It passes on what is signed for it, so that moto checks the signatures.
+/// unknown, instances that have ended and are ended again. It passes on what is signed for it, so that moto checks the signatures.
 pub struct Front {
     pub moto: Moto,
     /// The image that the Systems Manager names.
@@ -317,15 +312,12 @@ impl Front {
     }
 
     fn describe_instances(&mut self, request: &Request, form: &BTreeMap<String, String>) -> Reply {
-        let hidden = form.values().find_map(|value| self.unseen.get_mut(value).filter(|looks| **looks > 0));
-        match hidden {
+        let hidden = form.values().find(|value| self.unseen.get(*value).is_some_and(|looks| *looks > 0));
+        match hidden.and_then(|id| self.unseen.get_mut(id)) {
             Some(looks) => {
                 *looks -= 1;
-                Reply::text(
-                    200,
-                    "text/xml",
-                    "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>",
-                )
+                let nothing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>";
+                Reply::text(200, "text/xml", nothing)
             }
             None => forward(self.moto.port, request),
         }
@@ -371,10 +363,11 @@ impl Provider for Front {
                 self.groups.remove(&id);
                 forward(self.moto.port, request)
             }
-            Some("TerminateInstances") => {
-                self.alive.remove(&one("InstanceId.1"));
-                forward(self.moto.port, request)
-            }
+            Some("TerminateInstances") => match self.alive.remove(&one("InstanceId.1")) {
+                Some(_) => forward(self.moto.port, request),
+                // EC2 does not mind; moto does.
+                None => Reply::text(200, "text/xml", "<TerminateInstancesResponse/>"),
+            },
             Some("StartInstances") if !self.alive.contains_key(&one("InstanceId.1")) => {
                 let message = format!(
                     "The instance '{}' is not in a state from which it can be started.",
