@@ -7,15 +7,20 @@
 #![forbid(unsafe_code)]
 
 pub mod amazonec2;
+pub mod azure;
 pub mod base;
 mod boot2docker;
 mod cloud;
 pub mod default;
+pub mod digitalocean;
 pub mod generic;
+pub mod google;
+pub mod hetzner;
 pub mod hyperv;
 mod hypervisor_lock;
 pub mod libvirt;
 pub mod none;
+pub mod openstack;
 mod power;
 pub mod qemu;
 pub mod registry;

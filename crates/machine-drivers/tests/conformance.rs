@@ -2,8 +2,18 @@
 
 #[path = "conformance/amazonec2/mod.rs"]
 mod amazonec2;
+#[path = "conformance/azure/mod.rs"]
+mod azure;
+#[path = "conformance/digitalocean/mod.rs"]
+mod digitalocean;
+#[path = "conformance/google/mod.rs"]
+mod google;
+#[path = "conformance/hetzner.rs"]
+mod hetzner;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
+#[path = "conformance/openstack.rs"]
+mod openstack;
 #[path = "conformance/qemu.rs"]
 mod qemu;
 #[path = "conformance/standin.rs"]
@@ -217,7 +227,22 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
+        [
+            "amazonec2",
+            "azure",
+            "digitalocean",
+            "generic",
+            "google",
+            "hyperv",
+            "libvirt",
+            "none",
+            "qemu",
+            "virtualbox",
+            "vmwarefusion"
+        ],
         ["amazonec2", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        ["azure", "generic", "hyperv", "libvirt", "none", "qemu", "virtualbox", "vmwarefusion"],
+        ["generic", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"],
         "a new driver needs its conformance test here"
     );
 }

@@ -31,6 +31,9 @@ pub struct Settings {
     pub pause: Duration,
     /// Whether `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count.
     pub proxies: bool,
+    /// Whether servers are believed whatever their certificates say. Anybody on the way can then read and change what is
+    /// sent: only for those who were told so by the user.
+    pub insecure: bool,
     /// Whether to go where servers send us. Not where requests carry credentials: they are for one server only.
     pub redirects: bool,
 }
@@ -47,6 +50,7 @@ impl Default for Settings {
             tries: 5,
             pause: Duration::from_millis(500),
             proxies: true,
+            insecure: false,
             redirects: true,
         }
     }
@@ -87,7 +91,11 @@ impl Client {
     /// # Errors
     /// [`HttpError::ExtraCa`], [`HttpError::Setup`].
     pub fn new(settings: &Settings) -> Result<Self, HttpError> {
-        let judge = tls::judge(settings.extra_ca.as_deref())?;
+        let judge = if settings.insecure {
+            tls::believe_anybody()?
+        } else {
+            tls::judge(settings.extra_ca.as_deref())?
+        };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(judge.config)
             .user_agent(concat!("docker-machine/", env!("CARGO_PKG_VERSION")))

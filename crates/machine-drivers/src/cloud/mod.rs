@@ -5,7 +5,7 @@ mod mark;
 mod trouble;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const MAX_USER_DATA: u64 = 1 << 20;
 /// The HTTP clients of a driver: one for each file with further root certificates, made when it is first needed, and kept
 /// with its connections for as long as the driver lives.
 #[derive(Debug, Default)]
-pub(crate) struct Clients(Mutex<BTreeMap<PathBuf, Client>>);
+pub(crate) struct Clients(Mutex<BTreeMap<(PathBuf, bool), Client>>);
 
 impl Clients {
     /// The client that trusts the certificates in this file (PEM; empty for none) besides the system's. `flag` names the
@@ -32,11 +32,24 @@ impl Clients {
     /// # Errors
     /// [`ErrorKind::Config`] where the file is no good.
     pub(crate) fn get(&self, ca: &str, flag: &str) -> Result<Client, DriverError> {
+        self.made(ca, flag, false)
+    }
+
+    /// The client that believes every server, for users who said so with a flag.
+    ///
+    /// # Errors
+    /// Where none can be made.
+    pub(crate) fn insecure(&self) -> Result<Client, DriverError> {
+        self.made("", "", true)
+    }
+
+    fn made(&self, ca: &str, flag: &str, insecure: bool) -> Result<Client, DriverError> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(Path::new(ca)) {
+        let which = (PathBuf::from(ca), insecure);
+        if let Some(client) = clients.get(&which) {
             return Ok(client.clone());
         }
-        let mut settings = Settings { redirects: false, ..Settings::default() };
+        let mut settings = Settings { redirects: false, insecure, ..Settings::default() };
         if !ca.is_empty() {
             settings.extra_ca = Some(PathBuf::from(ca));
         }
@@ -48,7 +61,7 @@ impl Clients {
                 None => wrong,
             }
         })?;
-        clients.insert(PathBuf::from(ca), client.clone());
+        clients.insert(which, client.clone());
         Ok(client)
     }
 }
