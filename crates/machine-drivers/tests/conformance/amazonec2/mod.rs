@@ -1,5 +1,6 @@
 //! amazonec2 against moto.
 
+mod more;
 mod moto;
 
 use std::time::Duration;

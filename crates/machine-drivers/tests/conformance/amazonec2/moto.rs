@@ -256,7 +256,14 @@ pub struct Front {
     /// Instances that are not listed yet, and for how many looks.
     unseen: BTreeMap<String, usize>,
     groups: BTreeSet<String>,
+    /// The address of all instances, public and private, where a test has a host for them.
+    pub address: Option<String>,
+    /// Hears what was done, with the request's parameters.
+    pub done: Option<Heard>,
 }
+
+/// Hears of a request that was carried out.
+type Heard = Box<dyn FnMut(&BTreeMap<String, String>) + Send>;
 
 impl Front {
     pub fn new(moto: Moto) -> Self {
@@ -271,7 +278,27 @@ impl Front {
             alive: BTreeMap::new(),
             unseen: BTreeMap::new(),
             groups: BTreeSet::new(),
+            address: None,
+            done: None,
         }
+    }
+
+    /// With the host's address in the place of what moto thinks up.
+    fn at_home(&self, mut reply: Reply) -> Reply {
+        let Some(address) = &self.address else { return reply };
+        let mut text = String::from_utf8(reply.body).unwrap();
+        for name in ["ipAddress", "privateIpAddress", "publicIp"] {
+            let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+            let pieces: Vec<&str> = text.split(&open).collect();
+            let mut new = pieces[0].to_owned();
+            for piece in &pieces[1..] {
+                let rest = piece.find(&close).map_or(*piece, |end| &piece[end..]);
+                new.push_str(&format!("{open}{address}{rest}"));
+            }
+            text = new;
+        }
+        reply.body = text.into_bytes();
+        reply
     }
 
     fn run_instances(&mut self, request: &Request, form: BTreeMap<String, String>) -> Reply {
@@ -336,6 +363,18 @@ impl Front {
 
 impl Provider for Front {
     fn answer(&mut self, request: &Request) -> Reply {
+        let reply = self.act(request);
+        if reply.status == 200
+            && let Some(done) = &mut self.done
+        {
+            done(&request.form());
+        }
+        self.at_home(reply)
+    }
+}
+
+impl Front {
+    fn act(&mut self, request: &Request) -> Reply {
         if request.header("x-amz-target") == "AmazonSSM.GetParameter" {
             return Reply::json(200, &serde_json::json!({ "Parameter": { "Value": self.image } }));
         }
