@@ -25,17 +25,10 @@ pub struct AccessKey {
     pub secret: String,
 }
 
-/// A moto of this process. It ends with the value.
+/// A moto of this process. It ends with it, however that ends: what watches it reads from a pipe that closes then.
 pub struct Moto {
-    process: Child,
+    watch: Child,
     port: u16,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Where `xtask setup` puts it.
@@ -55,21 +48,24 @@ impl Moto {
         }
         // The port is free now; nobody else on this computer is likely to take it within the second.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new(program)
+        let watch = Command::new("sh")
+            .args(["-c", "\"$@\" & read -r _; kill $!", "sh"])
+            .arg(program)
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "1")
             .env("MOTO_ENABLE_KEYPAIR_VALIDATION", "1")
             .env("MOTO_ENABLE_AMI_VALIDATION", "1")
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut moto = Self { process, port };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut moto = Self { watch, port };
+        let deadline = Instant::now() + Duration::from_secs(120);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = moto.process.try_wait().unwrap();
-            assert!(ended.is_none(), "moto ended: {ended:?}");
-            assert!(Instant::now() < deadline, "moto did not listen within 60 s");
+            let ended = moto.watch.try_wait().unwrap();
+            assert!(ended.is_none(), "what watches moto ended: {ended:?}");
+            assert!(Instant::now() < deadline, "moto did not listen within 120 s");
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(moto)
