@@ -50,7 +50,7 @@ pub(super) struct Login {
 
 /// Logins that were made, so that a wait does not log in at each look.
 #[derive(Debug, Default)]
-pub(super) struct Logins(Mutex<BTreeMap<[String; 3], Login>>);
+pub(super) struct Logins(Mutex<BTreeMap<[String; 2], Login>>);
 
 impl Logins {
     /// The login that the machine's record and the environment lead to.
@@ -64,7 +64,11 @@ impl Logins {
         client: &Client,
         report: &dyn Reporter,
     ) -> Result<Login, DriverError> {
-        let key = [wanted.access_key, wanted.profile, wanted.region].map(str::to_owned);
+        if !wanted.access_key.is_empty() {
+            // Nobody is asked for these.
+            return Chain::new(environment, client, report, wanted)?.login(wanted).await;
+        }
+        let key = [wanted.profile, wanted.region].map(str::to_owned);
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(login) = known.filter(|login| is_fresh(&login.credentials)) {
             return Ok(login);

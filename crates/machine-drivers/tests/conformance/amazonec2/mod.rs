@@ -1,14 +1,14 @@
 //! amazonec2 against moto.
 
+mod more;
 mod moto;
 
-use std::time::Duration;
-
-use machine_core::{FlagValue, FlagValues};
-use machine_testkit::conformance::{Fault, Subject};
+use machine_core::{Driver, DriverSource, FlagValue, FlagValues};
+use machine_drivers::Builtin;
+use machine_testkit::conformance::{self, Fault, Subject};
 use machine_testkit::double::{Double, Request, Trouble};
 
-use super::{conforms, text, with};
+use super::{text, with};
 use moto::{AccessKey, Front, Moto, refusal};
 
 /// moto behind its front, and a user there.
@@ -166,13 +166,45 @@ impl Subject for Cloud {
     }
 
     fn settle_seconds(&self) -> u64 {
-        Duration::from_secs(20).as_secs()
+        20
     }
+}
+
+/// The suite in parts, so that they can run at the same time.
+fn part(ask: impl AsyncFnOnce(&dyn Driver, &dyn Subject)) {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(ask(driver.as_ref(), &cloud));
 }
 
 #[test]
 fn amazonec2_conforms() {
-    if let Some(cloud) = Cloud::new() {
-        conforms("amazonec2", &cloud);
-    }
+    part(async |driver, cloud| {
+        conformance::spec_is_sane(driver, cloud);
+        conformance::configuring_is_pure(driver, cloud);
+        conformance::bad_flags_are_refused(driver, cloud);
+        conformance::state_round_trips(driver, cloud);
+        conformance::unmet_conditions_are_seen_before_create(driver, cloud).await;
+        conformance::create_observe_remove(driver, cloud).await;
+        conformance::power_as_declared(driver, cloud).await;
+    });
+}
+
+#[test]
+fn interrupted_creates_of_amazonec2_go_on() {
+    part(async |driver, cloud| conformance::interrupted_creates_go_on(driver, cloud).await);
+}
+
+#[test]
+fn interrupted_creates_of_amazonec2_can_be_removed() {
+    part(async |driver, cloud| conformance::interrupted_creates_can_be_removed(driver, cloud).await);
+}
+
+#[test]
+fn faults_of_amazonec2_are_survived() {
+    part(async |driver, cloud| {
+        conformance::faults_are_survived(driver, cloud).await;
+        conformance::secrets_stay_secret(driver, cloud).await;
+    });
 }

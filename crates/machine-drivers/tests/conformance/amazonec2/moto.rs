@@ -25,17 +25,10 @@ pub struct AccessKey {
     pub secret: String,
 }
 
-/// A moto of this process. It ends with the value.
+/// A moto of this process. It ends with it, however that ends: what watches it reads from a pipe that closes then.
 pub struct Moto {
-    process: Child,
+    watch: Child,
     port: u16,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Where `xtask setup` puts it.
@@ -55,21 +48,24 @@ impl Moto {
         }
         // The port is free now; nobody else on this computer is likely to take it within the second.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new(program)
+        let watch = Command::new("sh")
+            .args(["-c", "\"$@\" & read -r _; kill $!", "sh"])
+            .arg(program)
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "1")
             .env("MOTO_ENABLE_KEYPAIR_VALIDATION", "1")
             .env("MOTO_ENABLE_AMI_VALIDATION", "1")
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut moto = Self { process, port };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut moto = Self { watch, port };
+        let deadline = Instant::now() + Duration::from_secs(120);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = moto.process.try_wait().unwrap();
-            assert!(ended.is_none(), "moto ended: {ended:?}");
-            assert!(Instant::now() < deadline, "moto did not listen within 60 s");
+            let ended = moto.watch.try_wait().unwrap();
+            assert!(ended.is_none(), "what watches moto ended: {ended:?}");
+            assert!(Instant::now() < deadline, "moto did not listen within 120 s");
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(moto)
@@ -109,11 +105,6 @@ impl Moto {
             ..Request::default()
         };
         assert_eq!(forward(self.port, &request).status, 200, "moto's own API");
-    }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
     }
 }
 
@@ -249,7 +240,7 @@ pub fn refusal(status: u16, code: &str, message: &str) -> Reply {
 }
 
 /// What EC2 does and moto leaves out: client tokens, instances that are not listed at once, groups that are in use or
-/// unknown, instances that have ended. It passes on what is signed for it, so that moto checks the signatures.
+/// unknown, instances that have ended and are ended again. It passes on what is signed for it, so that moto checks the signatures.
 pub struct Front {
     pub moto: Moto,
     /// The image that the Systems Manager names.
@@ -261,7 +252,14 @@ pub struct Front {
     /// Instances that are not listed yet, and for how many looks.
     unseen: BTreeMap<String, usize>,
     groups: BTreeSet<String>,
+    /// The address of all instances, public and private, where a test has a host for them.
+    pub address: Option<String>,
+    /// Hears what was done, with the request's parameters.
+    pub done: Option<Heard>,
 }
+
+/// Hears of a request that was carried out.
+type Heard = Box<dyn FnMut(&BTreeMap<String, String>) + Send>;
 
 impl Front {
     pub fn new(moto: Moto) -> Self {
@@ -276,7 +274,27 @@ impl Front {
             alive: BTreeMap::new(),
             unseen: BTreeMap::new(),
             groups: BTreeSet::new(),
+            address: None,
+            done: None,
         }
+    }
+
+    /// With the host's address in the place of what moto thinks up.
+    fn at_home(&self, mut reply: Reply) -> Reply {
+        let Some(address) = &self.address else { return reply };
+        let mut text = String::from_utf8(reply.body).unwrap();
+        for name in ["ipAddress", "privateIpAddress", "publicIp"] {
+            let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+            let pieces: Vec<&str> = text.split(&open).collect();
+            let mut new = pieces[0].to_owned();
+            for piece in &pieces[1..] {
+                let rest = piece.find(&close).map_or(*piece, |end| &piece[end..]);
+                new.push_str(&format!("{open}{address}{rest}"));
+            }
+            text = new;
+        }
+        reply.body = text.into_bytes();
+        reply
     }
 
     fn run_instances(&mut self, request: &Request, form: BTreeMap<String, String>) -> Reply {
@@ -317,15 +335,12 @@ impl Front {
     }
 
     fn describe_instances(&mut self, request: &Request, form: &BTreeMap<String, String>) -> Reply {
-        let hidden = form.values().find_map(|value| self.unseen.get_mut(value).filter(|looks| **looks > 0));
-        match hidden {
+        let hidden = form.values().find(|value| self.unseen.get(*value).is_some_and(|looks| *looks > 0));
+        match hidden.and_then(|id| self.unseen.get_mut(id)) {
             Some(looks) => {
                 *looks -= 1;
-                Reply::text(
-                    200,
-                    "text/xml",
-                    "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>",
-                )
+                let nothing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>";
+                Reply::text(200, "text/xml", nothing)
             }
             None => forward(self.moto.port, request),
         }
@@ -344,6 +359,18 @@ impl Front {
 
 impl Provider for Front {
     fn answer(&mut self, request: &Request) -> Reply {
+        let reply = self.act(request);
+        if reply.status == 200
+            && let Some(done) = &mut self.done
+        {
+            done(&request.form());
+        }
+        self.at_home(reply)
+    }
+}
+
+impl Front {
+    fn act(&mut self, request: &Request) -> Reply {
         if request.header("x-amz-target") == "AmazonSSM.GetParameter" {
             return Reply::json(200, &serde_json::json!({ "Parameter": { "Value": self.image } }));
         }
@@ -371,10 +398,11 @@ impl Provider for Front {
                 self.groups.remove(&id);
                 forward(self.moto.port, request)
             }
-            Some("TerminateInstances") => {
-                self.alive.remove(&one("InstanceId.1"));
-                forward(self.moto.port, request)
-            }
+            Some("TerminateInstances") => match self.alive.remove(&one("InstanceId.1")) {
+                Some(_) => forward(self.moto.port, request),
+                // EC2 does not mind; moto does.
+                None => Reply::text(200, "text/xml", "<TerminateInstancesResponse/>"),
+            },
             Some("StartInstances") if !self.alive.contains_key(&one("InstanceId.1")) => {
                 let message = format!(
                     "The instance '{}' is not in a state from which it can be started.",
