@@ -42,9 +42,17 @@ async fn find_unrecorded(
 
 /// A droplet may not show yet while it is being made.
 async fn not_there(cloud: &Cloud<'_>, state: DigitalOceanState) -> Result<Observed, DriverError> {
-    match is_being_made(cloud, &state).await? {
-        true => Ok(Observed { state: State::Starting, ..Observed::default() }),
-        false => Err(gone(&state)),
+    if state.create_action_id == 0 {
+        return Err(gone(&state));
+    }
+    if is_being_made(cloud, &state).await? {
+        return Ok(Observed { state: State::Starting, ..Observed::default() });
+    }
+    // It may have been finished between the two looks.
+    let droplet = cloud.droplet(state.droplet_id).await;
+    match droplet.map_err(|error| explain("the droplet can't be looked at", &error))? {
+        Some(droplet) => seen(state, &droplet),
+        None => Err(gone(&state)),
     }
 }
 

@@ -46,10 +46,16 @@ async fn droplet(cloud: &Cloud<'_>, state: &DigitalOceanState) -> Result<(), Dri
 
 /// Destroys a droplet once it can be: it may be busy, or, while it is being made, not to be found yet.
 async fn destroy(cloud: &Cloud<'_>, id: u64, state: &DigitalOceanState) -> Result<Seen<()>, DriverError> {
-    match cloud.delete_droplet(id).await {
-        Ok(true) => Ok(Seen::Done(())),
-        Ok(false) if is_being_made(cloud, state).await? => Ok(Seen::NotYet("it is being made".to_owned())),
-        Ok(false) => Ok(Seen::Done(())),
+    let mut deleted = cloud.delete_droplet(id).await;
+    if matches!(deleted, Ok(false)) && state.create_action_id != 0 {
+        if is_being_made(cloud, state).await? {
+            return Ok(Seen::NotYet("it is being made".to_owned()));
+        }
+        // It may have been finished between the two.
+        deleted = cloud.delete_droplet(id).await;
+    }
+    match deleted {
+        Ok(_) => Ok(Seen::Done(())),
         Err(error) => match error.refusal() {
             Some(refusal) if is_busy(refusal) => Ok(Seen::NotYet(refusal.message.clone())),
             _ => Err(explain(&format!("droplet {id} can't be destroyed"), &error)),

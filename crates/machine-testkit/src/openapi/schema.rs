@@ -2,7 +2,8 @@
 //! 3.1 use): types, properties, items, `allOf`/`anyOf`/`oneOf`/`not`, discriminators, enumerations, bounds, patterns,
 //! formats of addresses, times and UUIDs. The general crate for JSON schemas takes 55 CPU seconds to build.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use regex::Regex;
@@ -261,12 +262,10 @@ fn enumerated(schema: &Value, value: &Value, place: &str, found: &mut Found) {
 
 fn texts(schema: &Value, text: &str, place: &str, found: &mut Found) {
     bounds(schema, "minLength", "maxLength", text.chars().count() as f64, "characters", place, found);
-    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-        let regex = Regex::new(pattern)
-            .unwrap_or_else(|error| panic!("the description has a pattern that can't be read: {error}"));
-        if !regex.is_match(text) {
-            found.problem(place, format!("{text:?} does not match {pattern}"));
-        }
+    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
+        && !matches(pattern, text)
+    {
+        found.problem(place, format!("{text:?} does not match {pattern}"));
     }
     let shape = match schema.get("format").and_then(Value::as_str) {
         Some("ipv4") => text.parse::<Ipv4Addr>().is_ok(),
@@ -280,8 +279,19 @@ fn texts(schema: &Value, text: &str, place: &str, found: &mut Found) {
     }
 }
 
+thread_local! {
+    /// Patterns that were read: reading one takes longer than matching a thousand texts.
+    static PATTERNS: RefCell<HashMap<String, Regex>> = RefCell::default();
+}
+
 fn matches(pattern: &str, text: &str) -> bool {
-    Regex::new(pattern).expect("a pattern of ours").is_match(text)
+    PATTERNS.with_borrow_mut(|patterns| {
+        let known = patterns.entry(pattern.to_owned()).or_insert_with(|| {
+            Regex::new(pattern)
+                .unwrap_or_else(|error| panic!("the description has a pattern that can't be read: {error}"))
+        });
+        known.is_match(text)
+    })
 }
 
 fn numbers(schema: &Value, number: f64, place: &str, found: &mut Found) {

@@ -419,7 +419,8 @@ fn a_machine_of_the_go_program_is_taken_over() {
     assert_eq!(machine.observe().unwrap(), State::Stopped);
     ok(machine.power(Power::Start));
     machine.remove();
-    assert_eq!((cloud.double.provider().droplets.len(), cloud.double.provider().keys.len()), (0, 1));
+    let account = cloud.double.provider();
+    assert_eq!((account.droplets.len(), account.keys.len()), (0, 1));
 }
 
 /// Many machines, of which the account has some.
