@@ -121,6 +121,11 @@ pub struct Gcp {
 }
 
 impl Gcp {
+    /// One whose new instances are not seen at once.
+    pub fn shy() -> Self {
+        Self { shy: 1, ..Self::default() }
+    }
+
     /// Everything that somebody may pay for or must clean up.
     pub fn held(&self) -> usize {
         self.vms.len() + self.disks.len() + self.rules.len()

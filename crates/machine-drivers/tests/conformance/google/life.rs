@@ -465,6 +465,21 @@ fn what_failed_is_asked_for_anew() {
 }
 
 #[test]
+fn a_refused_machine_leaves_nothing() {
+    let project = Project::new();
+    project.double.provider().room = Room::Refused(403, "quotaExceeded", "Quota 'CPUS' exceeded.");
+    block(async {
+        let (driver, bench) = (Google::new(), Bench::new());
+        let wish = bench.wish(&driver, &project.flags(&[]));
+        let mut journal = Journal::new(Cut::Never);
+        let error = driver.create(&bench.cx(), wish.clone(), &mut journal).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Quota);
+        ok(driver.remove(&bench.cx(), &journal.last_or(&wish)).await);
+    });
+    assert_eq!(project.resources(), 0);
+}
+
+#[test]
 fn operations_are_waited_for_as_the_flags_say() {
     let project = Project::new();
     project.double.provider().slow_waits = 3;

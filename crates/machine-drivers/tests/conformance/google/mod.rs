@@ -47,7 +47,7 @@ struct Project {
 
 impl Project {
     fn new() -> Self {
-        Self { double: Double::start(Gcp { shy: 1, ..Gcp::default() }) }
+        Self { double: Double::start(Gcp::shy()) }
     }
 
     fn service_account(&self) -> Value {
