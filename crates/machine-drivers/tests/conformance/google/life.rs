@@ -598,7 +598,7 @@ fn what_has_no_record_is_found() {
         let from = strings(&["10.0.0.0/8"]);
         let narrow = ok(Made::with(&project.flags(&[("google-zone", text("us-central1-b"))]), &from).await);
         let alone = json!({ "name": "lost-disk", "labels": { "docker-machine-store": STORE_ID, "docker-machine-name": "lost" },
-            "zone": format!("https://x/projects/{PROJECT}/zones/{ZONE}") });
+            "zone": format!("https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/{ZONE}") });
         project.double.provider().disks.insert((ZONE.into(), "lost-disk".into()), alone);
         project.double.provider().put_vm(ZONE, json!({ "name": "foreign", "status": "RUNNING" }));
         project.double.provider().page = 2;
