@@ -70,7 +70,7 @@ fn happens(host: &Host, what: &str, vm: &Value) {
 fn a_machine_from_create_to_rm() {
     let Some(world) = World::new() else { return };
     let host = Arc::new(host_of_image(&world));
-    let cloud = Double::start(Gcp { shy: 1, ..Gcp::default() });
+    let cloud = Double::start(Gcp::shy());
     {
         let mut gcp = cloud.provider();
         gcp.fixed_address = Some(host.address().to_string());

@@ -46,8 +46,25 @@ pub(super) async fn create(
     {
         return is_there(state, there, save);
     }
+    warn_of_wishes(cx, &state);
     cx.report.report(Event::DriverLine("Creating instance".into()));
     insert(compute, cx, state, &place, &id, save).await
+}
+
+/// Says what of the flags comes to nothing.
+fn warn_of_wishes(cx: &Cx<'_>, state: &GoogleState) {
+    let preferred = |given: &String| given.to_uppercase().ends_with(location::PREFERRED);
+    if state.location_zones.iter().any(preferred) {
+        cx.report.report(Event::Warning(
+            "--google-location-zone: Google knows no zone that is PREFERRED, only ALLOW and DENY; it is allowed".into(),
+        ));
+    }
+    if state.bulk_insert && state.flex_machine_types.is_empty() {
+        cx.report.report(Event::Warning(format!(
+            "--google-bulk-insert without --google-flex-machine-type: only {:?} will do",
+            state.machine_type
+        )));
+    }
 }
 
 /// Goes on with an instance that an earlier call made, or was making.

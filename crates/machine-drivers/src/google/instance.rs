@@ -336,6 +336,8 @@ pub(super) fn bulk_body(cx: &Cx<'_>, state: &GoogleState, place: &Place) -> Resu
         let mut zones = Map::new();
         for given in &state.location_zones {
             let (zone, preference) = location::zone_preference(given, &state.region)?;
+            // GitLab's driver has PREFERRED; the API (v1) knows ALLOW and DENY.
+            let preference = if preference == location::PREFERRED { location::ALLOW } else { &preference };
             zones.insert(format!("zones/{zone}"), json!({ "preference": preference }));
         }
         body["locationPolicy"] = json!({ "locations": zones });

@@ -12,6 +12,11 @@ const PREFIXES: [&str; 4] = [
     "//compute.googleapis.com/",
 ];
 
+/// A zone that may be taken.
+pub(super) const ALLOW: &str = "ALLOW";
+/// A zone that is to be taken before others. There is no such thing at Google.
+pub(super) const PREFERRED: &str = "PREFERRED";
+
 fn wrong(text: String) -> DriverError {
     DriverError::new(ErrorKind::Config, text)
 }
@@ -71,7 +76,7 @@ pub(super) fn port(given: &str) -> Result<(String, String), DriverError> {
 
 /// Zone and preference of `--google-location-zone`.
 pub(super) fn zone_preference(given: &str, region: &str) -> Result<(String, String), DriverError> {
-    let (zone, preference) = given.split_once(':').unwrap_or((given, "ALLOW"));
+    let (zone, preference) = given.split_once(':').unwrap_or((given, ALLOW));
     if zone.trim().is_empty() {
         return Err(wrong(format!(
             "--google-location-zone entry {given:?} has an empty zone (expected zone[:PREFERENCE])"
@@ -79,7 +84,7 @@ pub(super) fn zone_preference(given: &str, region: &str) -> Result<(String, Stri
     }
     check_path_word("google-location-zone", zone)?;
     let preference = preference.to_uppercase();
-    if !["ALLOW", "PREFERRED", "DENY"].contains(&preference.as_str()) {
+    if ![ALLOW, PREFERRED, "DENY"].contains(&preference.as_str()) {
         return Err(wrong(format!(
             "--google-location-zone: {given:?}: the preference is none of ALLOW, PREFERRED and DENY"
         )));

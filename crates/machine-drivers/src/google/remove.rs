@@ -56,8 +56,8 @@ fn goes_with(state: &GoogleState, there: Option<&Instance>) -> bool {
     state.use_existing || there.is_some_and(of_it)
 }
 
-/// Waits for a request for the instance that may be under way, although its answer never arrived. True where there was
-/// one.
+/// Waits for a request for the instance that may be under way: its answer may never have arrived, or what it makes may
+/// not be seen yet. True where there was one.
 async fn is_under_way(compute: &Compute<'_>, state: &GoogleState) -> Result<bool, DriverError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -67,9 +67,7 @@ async fn is_under_way(compute: &Compute<'_>, state: &GoogleState) -> Result<bool
         #[serde(flatten)]
         operation: Operation,
     }
-    let Some(id) = state.request(INSTANCE).filter(|_| state.instance_id.is_empty()) else {
-        return Ok(false);
-    };
+    let Some(id) = state.request(INSTANCE) else { return Ok(false) };
     let place = match state.zone() {
         Some(zone) => format!("zones/{zone}"),
         None => format!("regions/{}", state.region),

@@ -236,8 +236,8 @@ fn many_at_once_get_one_token() {
     let (driver, bench) = (Google::new(), Bench::new());
     let wish = bench.wish(&driver, &project.flags(&[]));
     block(async {
-        let (one, other) =
-            tokio::join!(driver.precreate(&bench.cx(), &wish), driver.precreate(&bench.cx(), &wish));
+        let cx = bench.cx();
+        let (one, other) = tokio::join!(driver.precreate(&cx, &wish), driver.precreate(&cx, &wish));
         ok(one);
         ok(other);
     });

@@ -121,6 +121,11 @@ pub struct Gcp {
 }
 
 impl Gcp {
+    /// One whose new instances are not seen at once.
+    pub fn shy() -> Self {
+        Self { shy: 1, ..Self::default() }
+    }
+
     /// Everything that somebody may pay for or must clean up.
     pub fn held(&self) -> usize {
         self.vms.len() + self.disks.len() + self.rules.len()
@@ -457,10 +462,14 @@ impl Gcp {
             }
             ("POST", ["stop"]) => {
                 vm.next.clear();
-                if vm.body["status"] != "TERMINATED" {
+                // Who is off, or on the way there, has nothing to do.
+                let on =
+                    !["TERMINATED", "STOPPING"].contains(&vm.body["status"].as_str().unwrap_or_default());
+                if on {
                     vm.body["status"] = json!("STOPPING");
                 }
-                self.begin(request, &place, &target, id, Effect::Status(key.clone(), "TERMINATED"))
+                let effect = if on { Effect::Status(key.clone(), "TERMINATED") } else { Effect::Nothing };
+                self.begin(request, &place, &target, id, effect)
             }
             ("POST", ["start"]) => {
                 if vm.body["status"] == "STOPPING" {
@@ -476,7 +485,9 @@ impl Gcp {
                         "The zone does not have enough resources.",
                     );
                 }
-                self.begin(request, &place, &target, id, Effect::Status(key.clone(), "RUNNING"))
+                let off = vm.body["status"] == "TERMINATED";
+                let effect = if off { Effect::Status(key.clone(), "RUNNING") } else { Effect::Nothing };
+                self.begin(request, &place, &target, id, effect)
             }
             ("POST", [what @ ("setTags" | "setMetadata")]) => {
                 let field = if *what == "setTags" { "tags" } else { "metadata" };
@@ -592,7 +603,7 @@ impl Gcp {
         {
             access["natIP"] = json!(address);
         }
-        let vm = Vm { body, hidden: self.shy, next: vec!["RUNNING", "STAGING"] };
+        let vm = Vm { body, hidden: self.shy, next: vec!["RUNNING"] };
         self.vms.insert(key.clone(), vm);
         let effect = match self.room {
             Room::Fails(code, why) => Effect::Fail(key, code, why),

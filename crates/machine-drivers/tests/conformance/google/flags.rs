@@ -354,7 +354,8 @@ fn flags_of_bulk_reach_the_wire() {
         assert_eq!(selections["rank-1"]["machineTypes"], json!(["e2-medium"]));
         let zones = &asked["locationPolicy"]["locations"];
         assert_eq!(zones["zones/us-central1-a"]["preference"], "DENY");
-        assert_eq!(zones["zones/us-central1-f"]["preference"], "PREFERRED");
+        assert_eq!(zones["zones/us-central1-f"]["preference"], "ALLOW", "the API has no PREFERRED");
+        assert!(made.bench.heard.text().contains("PREFERRED"), "and that is said");
         assert_eq!(zones["zones/us-central1-b"]["preference"], "ALLOW");
         assert_eq!(asked["perInstanceProperties"], json!({ NAME: {} }));
         assert_eq!(asked["instanceProperties"]["disks"][0]["initializeParams"]["diskType"], "pd-balanced");

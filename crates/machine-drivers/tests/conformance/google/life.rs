@@ -465,6 +465,21 @@ fn what_failed_is_asked_for_anew() {
 }
 
 #[test]
+fn a_refused_machine_leaves_nothing() {
+    let project = Project::new();
+    project.double.provider().room = Room::Refused(403, "quotaExceeded", "Quota 'CPUS' exceeded.");
+    block(async {
+        let (driver, bench) = (Google::new(), Bench::new());
+        let wish = bench.wish(&driver, &project.flags(&[]));
+        let mut journal = Journal::new(Cut::Never);
+        let error = driver.create(&bench.cx(), wish.clone(), &mut journal).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Quota);
+        ok(driver.remove(&bench.cx(), &journal.last_or(&wish)).await);
+    });
+    assert_eq!(project.resources(), 0);
+}
+
+#[test]
 fn operations_are_waited_for_as_the_flags_say() {
     let project = Project::new();
     project.double.provider().slow_waits = 3;
@@ -583,7 +598,7 @@ fn what_has_no_record_is_found() {
         let from = strings(&["10.0.0.0/8"]);
         let narrow = ok(Made::with(&project.flags(&[("google-zone", text("us-central1-b"))]), &from).await);
         let alone = json!({ "name": "lost-disk", "labels": { "docker-machine-store": STORE_ID, "docker-machine-name": "lost" },
-            "zone": format!("https://x/projects/{PROJECT}/zones/{ZONE}") });
+            "zone": format!("https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/{ZONE}") });
         project.double.provider().disks.insert((ZONE.into(), "lost-disk".into()), alone);
         project.double.provider().put_vm(ZONE, json!({ "name": "foreign", "status": "RUNNING" }));
         project.double.provider().page = 2;

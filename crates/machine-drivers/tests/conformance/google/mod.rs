@@ -47,7 +47,7 @@ struct Project {
 
 impl Project {
     fn new() -> Self {
-        Self { double: Double::start(Gcp { shy: 1, ..Gcp::default() }) }
+        Self { double: Double::start(Gcp::shy()) }
     }
 
     fn service_account(&self) -> Value {
@@ -115,7 +115,11 @@ impl Subject for Project {
                 let reply = Reply::json(403, &body).header("retry-after", "1");
                 self.double.trouble(1, Trouble::Answer(reply), of_api);
             }
-            Fault::WrongCredentials => self.double.provider().auth = Auth::NoToken,
+            Fault::WrongCredentials => {
+                let mut gcp = self.double.provider();
+                gcp.auth = Auth::NoToken;
+                gcp.expire_tokens();
+            }
             Fault::Quota => {
                 self.double.provider().room =
                     Room::Fails("QUOTA_EXCEEDED", "Quota 'CPUS' exceeded. Limit: 24.0 in region us-central1.")
