@@ -105,6 +105,7 @@ fn host_key(data: &str) -> Option<String> {
 }
 
 #[test]
+#[ignore = "not yet run through"]
 fn a_life_in_azure() {
     let Some(world) = World::new() else { return };
     let host = world.host(Variant::Docker);
