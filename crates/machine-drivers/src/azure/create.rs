@@ -55,7 +55,7 @@ pub(super) async fn create(
     if !resumed {
         let random = cloud::token()?;
         state.os_disk_name = format!("{}-os-disk-{}", state.base.machine_name, &random[..8]);
-        cx.store_id.clone_into(&mut state.store_id);
+        state.store_id = Mark::of(cx).store;
     }
     save.save(&state.write()?)?;
     let _held = lock::making(cx.store_path, &state.subscription_id, cx.report).await?;

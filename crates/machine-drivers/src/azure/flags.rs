@@ -370,13 +370,10 @@ fn check_names(name: &MachineName, state: &AzureState) -> Result<(), DriverError
     }
     let label = &state.dns_label;
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if !label.is_empty()
-        && !(label.len() >= 3
-            && label.len() <= 63
-            && label.bytes().all(good)
-            && label.as_bytes()[0].is_ascii_lowercase()
-            && !label.ends_with('-'))
-    {
+    let begins = label.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+    let is_label =
+        (3..=63).contains(&label.len()) && begins && label.bytes().all(good) && !label.ends_with('-');
+    if !label.is_empty() && !is_label {
         return Err(invalid(
             "azure-dns",
             label,

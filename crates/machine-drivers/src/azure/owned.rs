@@ -104,15 +104,9 @@ pub(super) async fn remove(arm: &Arm<'_>, owned: &Owned) -> Result<(), DriverErr
     }
     let doing = format!("the {} can't be removed", owned.kind);
     let kind = type_of(id);
-    if kind == GROUP_TYPE {
-        let inside = remove::inside(arm, id).await?;
-        if !inside.is_empty() {
-            return Err(DriverError::new(
-                ErrorKind::Other,
-                format!("{doing}: {} things are in it", inside.len()),
-            )
+    if kind == GROUP_TYPE && !remove::is_empty(arm, id, |_| true).await? {
+        return Err(DriverError::new(ErrorKind::Other, format!("{doing}: something is in it"))
             .with_hint("with it would go everything in it; remove that first"));
-        }
     }
     let query: &[(&str, &str)] = if rank(id) == 0 { &[("forceDeletion", "true")] } else { &[] };
     arm.delete(&doing, id, query).await.map(drop)

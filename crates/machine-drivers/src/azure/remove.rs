@@ -244,7 +244,12 @@ async fn security_group(
 async fn group(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names, mark: &Mark) -> Result<(), DriverError> {
     let doing = format!("the resource group {:?} can't be removed", short(&names.group));
     let group: Option<Resource<Plain>> = arm.get(&doing, &names.group, &[]).await?;
-    if !group.is_some_and(|group| group.is_of_store(mark)) || !is_empty(arm, cx, names).await? {
+    if !group.is_some_and(|group| group.is_of_store(mark)) {
+        return Ok(());
+    }
+    let removed = [&names.vm, &names.nic, &names.ip, &names.nsg, &names.set, &names.network];
+    let removed: Vec<&String> = removed.into_iter().chain(&names.disk).collect();
+    if !is_empty(arm, &names.group, |id| removed.iter().any(|gone| same(gone, id))).await? {
         return Ok(());
     }
     if !arm.begin_delete(&doing, &names.group).await? {
@@ -263,18 +268,19 @@ async fn group(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names, mark: &Mark) -> Result
     }
 }
 
-/// Whether nothing is in the resource group. Lists show for a while what has just been removed: that is waited for.
-async fn is_empty(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names) -> Result<bool, DriverError> {
-    let removed = [Some(&names.vm), Some(&names.nic), Some(&names.ip), Some(&names.nsg), names.disk.as_ref()];
-    let removed: Vec<&String> =
-        removed.into_iter().chain([Some(&names.set), Some(&names.network)]).flatten().collect();
-    let waited = cloud::wait_for(cx.report, "Azure's list to be up to date", LISTED, || async {
-        let inside = inside(arm, &names.group).await?;
-        if inside.iter().any(|id| !removed.iter().any(|gone| same(gone, id))) {
-            return Ok(Seen::Done(false));
-        }
+/// Whether nothing is in a resource group. Lists show for a while what has just been removed (`gone` says of an id whether
+/// it may be such a thing): that is waited for.
+pub(super) async fn is_empty(
+    arm: &Arm<'_>,
+    group: &str,
+    gone: impl Fn(&str) -> bool,
+) -> Result<bool, DriverError> {
+    let gone = &gone;
+    let waited = cloud::wait_for(arm.report, "Azure's list to be up to date", LISTED, || async move {
+        let inside = inside(arm, group).await?;
         Ok(match inside.first() {
             None => Seen::Done(true),
+            Some(_) if !inside.iter().all(|id| gone(id)) => Seen::Done(false),
             Some(id) => Seen::NotYet(format!("{} is still in it", short(id))),
         })
     });
@@ -286,7 +292,7 @@ async fn is_empty(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names) -> Result<bool, Dri
 }
 
 /// The ids of what is in a resource group.
-pub(super) async fn inside(arm: &Arm<'_>, group: &str) -> Result<Vec<String>, DriverError> {
+async fn inside(arm: &Arm<'_>, group: &str) -> Result<Vec<String>, DriverError> {
     let doing = format!("the resource group {:?} can't be looked at", short(group));
     let inside: Option<Vec<Resource<Plain>>> = arm.list(&doing, &format!("{group}/resources"), &[]).await?;
     Ok(inside.unwrap_or_default().into_iter().map(|thing| thing.id).collect())

@@ -402,11 +402,17 @@ impl Azure {
             return refusal;
         }
         let instance = request.query("$expand") == "instanceView";
+        if lower.ends_with("/containers") {
+            let below = format!("{lower}/");
+            let inside = self.things.iter().filter(|(key, _)| key.starts_with(&below));
+            let value: Vec<Value> = inside.map(|(_, thing)| shown(thing)).collect();
+            return Reply::json(200, &json!({ "value": value }));
+        }
         let Some(thing) = self.things.get_mut(&lower) else { return missing(path) };
         thing.looks = thing.looks.saturating_sub(1);
         let mut body = shown(thing);
         if lower.contains("/virtualmachines/") && instance {
-            body["properties"]["instanceView"] = view(thing);
+            body["properties"]["instanceView"] = view(thing, true);
         }
         if lower.contains("/virtualnetworks/") && !lower.contains("/subnets/") {
             body["properties"]["subnets"] = self.subnets(&lower);
@@ -523,7 +529,7 @@ impl Azure {
             let mut one = shown(thing);
             if only_status {
                 let state = one["properties"]["provisioningState"].clone();
-                one["properties"] = json!({ "provisioningState": state, "instanceView": view(thing) });
+                one["properties"] = json!({ "provisioningState": state, "instanceView": view(thing, false) });
             }
             value.push(one);
         }
@@ -578,7 +584,9 @@ impl Azure {
     fn take(&mut self, ids: &[String]) {
         for id in ids {
             if let Some(thing) = self.things.remove(&key(id)) {
-                self.ghosts.push((thing.id.clone(), self.lag));
+                if !key(id).contains("/subnets/") {
+                    self.ghosts.push((thing.id.clone(), self.lag));
+                }
                 if key(id).contains("/virtualmachines/") {
                     self.happens(Happens::Removed, &thing.body);
                 }
@@ -853,7 +861,16 @@ impl Azure {
         if let Some(refusal) = self.check_machine(&lower, &body, old.as_ref()) {
             return refusal;
         }
-        if old.is_some() {
+        if let Some(old) = old {
+            // What Azure adds stays.
+            let mut body = body;
+            for pointer in ["/properties/storageProfile/osDisk", "/properties"] {
+                let (Some(there), Some(new)) = (old.pointer(pointer), body.pointer_mut(pointer)) else {
+                    continue;
+                };
+                let key = if pointer.ends_with("osDisk") { "managedDisk" } else { "vmId" };
+                new[key] = there[key].clone();
+            }
             return self.keep(path, body, 0);
         }
         let disk = body.pointer("/properties/storageProfile/osDisk").cloned().unwrap_or_default();
@@ -1138,8 +1155,8 @@ fn shown(thing: &Thing) -> Value {
     body
 }
 
-/// What a machine is doing. Each look brings it further.
-fn view(thing: &mut Thing) -> Value {
+/// What a machine is doing. Each look at it alone brings it further.
+fn view(thing: &mut Thing, settles: bool) -> Value {
     if thing.looks > 0 {
         return json!({ "statuses": [{ "code": "ProvisioningState/creating", "level": "Info", "displayStatus": "Creating" }] });
     }
@@ -1153,7 +1170,9 @@ fn view(thing: &mut Thing) -> Value {
         (false, 0) => "stopped",
         (false, _) => "stopping",
     };
-    thing.settles = thing.settles.saturating_sub(1);
+    if settles {
+        thing.settles = thing.settles.saturating_sub(1);
+    }
     json!({ "statuses": [
         { "code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded" },
         { "code": format!("PowerState/{power}"), "level": "Info", "displayStatus": format!("VM {power}") },

@@ -263,13 +263,15 @@ const REFERENCE_CREATE: usize = 3 + (1 + 1 + 1 + 3 + 1 + 1 + 3 + 3 + 1 + 2) + 2 
 fn a_create_asks_little() {
     let (cloud, bench) = (Cloud::new(), Bench::new());
     let first = MachineName::new("first").unwrap();
-    let wish = wish_of(&cloud, &bench, &first, &[]);
+    // Of Azure's own clouds it is known where their directory is.
+    let here = [("azure-authority-host", text(cloud.double.url()))];
+    let wish = wish_of(&cloud, &bench, &first, &here);
     let driver = driver();
     ok(block(driver.create(&named(&bench, &first), wish, &mut journal())));
     cloud.asked();
 
     let driver = super::driver();
-    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&here));
     ok(block(driver.precreate(&bench.cx(), &wish)));
     let state = ok(create(driver.as_ref(), &bench, &wish));
     let known = ok(driver.known(&state));
@@ -456,7 +458,7 @@ fn a_group_with_something_in_it_is_not_removed() {
     });
     let group = owned.iter().find(|one| one.kind == "resource group").unwrap();
     let error = block(driver.remove_owned(&account, &state, group)).unwrap_err();
-    assert!(error.to_string().contains("things are in it"), "{}", full_text(&error));
+    assert!(error.to_string().contains("something is in it"), "{}", full_text(&error));
     remove(&bench, &state);
     let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/docker-machine");
     assert_eq!(cloud.double.provider().ids(), [group, format!("/subscriptions/{SUBSCRIPTION}/{theirs}")]);
