@@ -410,7 +410,7 @@ fn a_server_that_cannot_be_built_says_why() {
 fn a_database_that_is_behind() {
     let double = start();
     double.provider().late = 3;
-    Made::on(double, &[]).remove();
+    Made::on(double, &[("openstack-floatingip-pool", text(""))]).remove();
 }
 
 #[test]

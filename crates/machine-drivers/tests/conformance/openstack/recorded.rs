@@ -43,11 +43,12 @@ fn hide(value: &mut Value) {
 /// What kind of question it was: method, path without ids, which keys the query has, and the status of the answer.
 fn kind(exchange: &Value) -> String {
     let text = |key: &str| exchange[key].as_str().unwrap_or_default();
-    let is_id = |part: &&str| part.len() >= 20 || part.bytes().all(|b| b.is_ascii_digit());
-    let path: Vec<&str> = text("path")
-        .split('/')
-        .map(|part| if is_id(&part) && !part.is_empty() { "ID" } else { part })
-        .collect();
+    let digits = |part: &str| part.bytes().filter(u8::is_ascii_digit).count();
+    let is_id = |part: &str| {
+        !part.is_empty() && (digits(part) == part.len() || (part.len() >= 20 && digits(part) > 2))
+    };
+    let parts = text("path").split('/').map(|part| if is_id(part) { "ID" } else { part });
+    let path: Vec<&str> = parts.collect();
     let mut keys: Vec<&str> = text("query").split('&').filter_map(|pair| pair.split('=').next()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -62,7 +63,9 @@ fn kind(exchange: &Value) -> String {
 
 /// Where in a value which types are. Names that somebody chose count as one.
 fn shape(value: &Value, at: &str, into: &mut BTreeMap<String, BTreeSet<&'static str>>) {
-    let mut is = |what| drop(into.entry(at.to_owned()).or_default().insert(what));
+    let mut is = |what| {
+        into.entry(at.to_owned()).or_default().insert(what);
+    };
     match value {
         Value::Null => is("nothing"),
         Value::Bool(_) => is("switch"),
@@ -104,22 +107,25 @@ pub fn differences(exchanges: &[Value]) -> Vec<String> {
                 continue;
             };
             for (at, types) in found {
-                // A real list that was empty tells nothing of what is in it.
-                let told = known.contains_key(&at)
-                    || !at.split("[]").next().is_some_and(|list| {
-                        at != list && !known.keys().any(|k| k.starts_with(&format!("{list}[]")))
-                    });
-                let real = known.get(&at).cloned().unwrap_or_default();
-                let fits = types.iter().all(|is| {
-                    real.contains(is)
-                        || real.iter().all(|r| *r == "nothing") && !real.is_empty()
-                        || *is == "nothing" && !real.is_empty()
-                });
-                if told && !fits {
+                if told(known, &at) && !fits(&types, known.get(&at)) {
+                    let real = known.get(&at);
                     wrong.push(format!("{of} of {kind}: {at} is {types:?}, the real one has {real:?}"));
                 }
             }
         }
     }
     wrong
+}
+
+/// Whether the recordings say anything of this place: of what is in a list that was always empty, they do not.
+fn told(known: &BTreeMap<String, BTreeSet<&'static str>>, at: &str) -> bool {
+    let lists = at.match_indices("[]").map(|(end, _)| &at[..end]);
+    lists.into_iter().all(|list| known.keys().any(|key| key.starts_with(&format!("{list}[]"))))
+}
+
+/// Whether these types may be where the real ones are. Anything may be missing, where it is a text or number elsewhere.
+fn fits(types: &BTreeSet<&'static str>, real: Option<&BTreeSet<&'static str>>) -> bool {
+    let Some(real) = real else { return false };
+    let only_nothing = real.iter().all(|is| *is == "nothing");
+    types.iter().all(|is| real.contains(is) || only_nothing || *is == "nothing")
 }
