@@ -14,6 +14,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod lab;
+mod openstack;
 mod setup;
 mod stages;
 mod test;
@@ -29,11 +30,12 @@ type Outcome = Result<(), Box<dyn Error>>;
 /// A command of ours: how it is given, and what it does.
 type Task = (fn() -> Command, fn(&ArgMatches) -> Outcome);
 
-const TASKS: [Task; 8] = [
+const TASKS: [Task; 9] = [
     (setup::cli, setup::run),
     (test::cli, test::run),
     (demo::cli, demo::run),
     (lab::cli, lab::run),
+    (openstack::cli, openstack::run),
     (docs::cli, docs::run),
     (bench::cli, bench::run),
     (bench::measure_cli, bench::measure),

@@ -6,7 +6,7 @@ use machine_http::header::{HeaderValue, IF_MATCH};
 use serde_json::json;
 
 use super::api::{FloatingIp, NovaFloatingIp, One, Port, Server};
-use super::create::{Work, show};
+use super::create::{Work, is_built, show, wait_until_active};
 use super::mark;
 use super::session::{Cloud, Service};
 use super::state::OpenstackState;
@@ -17,11 +17,11 @@ use crate::cloud::{self, Mark};
 pub(super) async fn assign(
     work: &Work<'_>,
     state: &mut OpenstackState,
-    server: &Server,
     save: &mut dyn Checkpoint,
 ) -> Result<(), DriverError> {
     if state.floating_ip_pool.is_empty() {
-        if let Some(address) = of_server(state, server) {
+        let server = wait_until_active(work, state).await?;
+        if let Some(address) = of_server(state, &server) {
             state.base.ip_address = address;
             save.save(&state.write()?)?;
         }
@@ -94,9 +94,13 @@ async fn has_port(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<Seen<Stri
     let all: Vec<Port> = cloud.list(Service::Network, &["ports"], &query, doing).await?;
     // Only IPv4 is translated.
     let fits = |port: &&Port| port.fixed_ips.iter().any(|fixed| fixed.ip_address.contains('.'));
-    Ok(match all.iter().find(fits) {
-        Some(port) => Seen::Done(port.id.clone()),
-        None => Seen::NotYet("it has no network card with an IPv4 address".to_owned()),
+    if let Some(port) = all.iter().find(fits) {
+        return Ok(Seen::Done(port.id.clone()));
+    }
+    // Will it ever have one?
+    Ok(match is_built(cloud, &state.machine_id).await? {
+        Seen::NotYet(seen) => Seen::NotYet(seen),
+        Seen::Done(_) => Seen::NotYet("it has no network card with an IPv4 address".to_owned()),
     })
 }
 
@@ -160,10 +164,9 @@ async fn lead(
     let doing = "the floating IP can't be made to lead to the server";
     let url = cloud.url(Service::Network, &["floatingips", &address.id], &[])?;
     let mut call = Call::put(url).json(&json!({"floatingip": {"port_id": port}}));
-    let seen = HeaderValue::from_str(&format!("revision_number={}", address.revision_number));
-    if let Ok(seen) = seen
-        && address.revision_number > 0
-    {
+    // Only if it is still as it was when it was seen.
+    let seen = address.revision_number.map(|number| format!("revision_number={number}"));
+    if let Some(seen) = seen.and_then(|seen| HeaderValue::from_str(&seen).ok()) {
         call = call.header(IF_MATCH, seen);
     }
     match cloud.send(&call).await.and_then(|answer| answer.json::<One<FloatingIp>>()) {
@@ -180,6 +183,7 @@ async fn of_nova(
     save: &mut dyn Checkpoint,
 ) -> Result<(), DriverError> {
     let doing = "the floating IP can't be made";
+    wait_until_active(work, state).await?;
     let path = ["os-floating-ips"];
     let all: Vec<NovaFloatingIp> = work.cloud.list(Service::Compute, &path, &[], doing).await?;
     // One that an earlier create made, else one that nobody uses.

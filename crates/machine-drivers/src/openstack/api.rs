@@ -18,6 +18,8 @@ pub(super) struct Server {
     task_state: String,
     #[serde(deserialize_with = "zero_if_null")]
     pub(super) addresses: BTreeMap<String, Vec<Address>>,
+    #[serde(rename = "OS-SRV-USG:launched_at")]
+    launched_at: Option<String>,
     #[serde(deserialize_with = "zero_if_null")]
     pub(super) fault: Fault,
     #[serde(deserialize_with = "zero_if_null")]
@@ -64,6 +66,11 @@ impl Server {
         }
     }
 
+    /// Whether it failed before it ever ran.
+    pub(super) fn is_unbuildable(&self) -> bool {
+        self.status == "ERROR" && self.launched_at.is_none()
+    }
+
     /// Whether it is gone, or is kept for a while only so that an operator can bring it back.
     pub(super) fn is_deleted(&self) -> bool {
         matches!(self.status.as_str(), "DELETED" | "SOFT_DELETED")
@@ -87,7 +94,6 @@ pub(super) struct One<T> {
         alias = "server",
         alias = "flavor",
         alias = "keypair",
-        alias = "limits",
         alias = "network",
         alias = "floatingip",
         alias = "floating_ip",
@@ -119,7 +125,6 @@ pub(super) struct IdName {
 pub(super) struct Flavor {
     pub(super) id: String,
     pub(super) name: String,
-    pub(super) vcpus: i64,
     /// MiB.
     pub(super) ram: i64,
     /// GiB.
@@ -151,12 +156,6 @@ pub(super) struct Network {
     pub(super) name: String,
     #[serde(rename = "router:external", deserialize_with = "zero_if_null")]
     pub(super) external: bool,
-}
-
-/// What a project may have and has; -1 for no limit.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Limits {
-    pub(super) absolute: BTreeMap<String, i64>,
 }
 
 /// A key pair.
@@ -198,8 +197,7 @@ pub(super) struct FloatingIp {
     pub(super) port_id: String,
     #[serde(deserialize_with = "zero_if_null")]
     pub(super) description: String,
-    #[serde(deserialize_with = "zero_if_null")]
-    pub(super) revision_number: u64,
+    pub(super) revision_number: Option<u64>,
 }
 
 /// A floating IP of nova's own network services.

@@ -74,15 +74,37 @@ pub(super) async fn create(
     save: &mut dyn Checkpoint,
 ) -> Result<OpenstackState, DriverError> {
     let body = body(work, &state)?;
+    adopt(work, &mut state, save).await?;
     key_pair(work, &state).await?;
     let group = firewall::create(work, &mut state, save).await?;
     volume::create(work, &mut state, save).await?;
     let body = complete(body, &state, group.as_deref());
     server(work, &mut state, body, save).await?;
-    let server = wait_until_active(work, &state).await?;
-    volume::attach(work, &mut state, save).await?;
-    address::assign(work, &mut state, &server, save).await?;
+    // A volume can only be attached to what is built; a floating IP needs no more than the network card.
+    if volume::is_to_attach(&state) {
+        wait_until_active(work, &state).await?;
+        volume::attach(work, &mut state, save).await?;
+    }
+    address::assign(work, &mut state, save).await?;
     Ok(state)
+}
+
+/// Finds the server that an earlier create made without hearing of it. All else that a server needs was there before it.
+async fn adopt(
+    work: &Work<'_>,
+    state: &mut OpenstackState,
+    save: &mut dyn Checkpoint,
+) -> Result<(), DriverError> {
+    if !work.resumed || !state.machine_id.is_empty() {
+        return Ok(());
+    }
+    match marked(work.cloud, &work.mark).await?.pop() {
+        Some(server) => {
+            state.machine_id = server.id;
+            save.save(&state.write()?)
+        }
+        None => Ok(()),
+    }
 }
 
 /// What the wish says of the server; it is looked at before anything is made.
@@ -180,7 +202,7 @@ async fn key_pair(work: &Work<'_>, state: &OpenstackState) -> Result<(), DriverE
     work.cloud.send(&call).await.map(drop).map_err(|error| trouble(doing, &error))
 }
 
-/// Makes the server, unless there is one with our mark.
+/// Makes the server, unless there is one.
 async fn server(
     work: &Work<'_>,
     state: &mut OpenstackState,
@@ -190,11 +212,7 @@ async fn server(
     if !state.machine_id.is_empty() {
         return Ok(());
     }
-    let found = if work.resumed { marked(work.cloud, &work.mark).await?.pop() } else { None };
-    state.machine_id = match found {
-        Some(server) => server.id,
-        None => make_server(work, &body).await?,
-    };
+    state.machine_id = make_server(work, &body).await?;
     save.save(&state.write()?)
 }
 
@@ -231,12 +249,15 @@ pub(super) async fn show(cloud: &Cloud<'_>, id: &str) -> Result<Option<Server>, 
 }
 
 /// Waits until nova has built the server. A server that is there already may be off: it is not waited for then.
-async fn wait_until_active(work: &Work<'_>, state: &OpenstackState) -> Result<Server, DriverError> {
+pub(super) async fn wait_until_active(
+    work: &Work<'_>,
+    state: &OpenstackState,
+) -> Result<Server, DriverError> {
     let look = || is_built(work.cloud, &state.machine_id);
     cloud::wait_for(work.cx.report, "the server to be active", Work::limit(state), look).await
 }
 
-async fn is_built(cloud: &Cloud<'_>, id: &str) -> Result<Seen<Server>, DriverError> {
+pub(super) async fn is_built(cloud: &Cloud<'_>, id: &str) -> Result<Seen<Server>, DriverError> {
     match show(cloud, id).await? {
         // A database that is behind.
         None => Ok(Seen::NotYet("nova does not know it yet".to_owned())),

@@ -184,6 +184,9 @@ fn observed(state: &OpenstackState, server: Option<&Server>) -> Result<Observed,
     let Some(server) = server.filter(|server| !server.is_deleted()) else {
         return Err(address::gone(&state.machine_id));
     };
+    if server.is_unbuildable() {
+        return Err(trouble::fault("the server can't be built", &server.fault.message));
+    }
     let address = address::of_server(state, server).filter(|address| *address != state.base.ip_address);
     let changed = match address {
         Some(address) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use machine_core::{DriverError, ErrorKind, Event};
 
-use super::api::{Flavor, IdName, Image, KeyPair, Limits, Network, One, Volume, Zone};
+use super::api::{Flavor, IdName, Image, KeyPair, Network, One, Volume, Zone};
 use super::session::{Cloud, Service};
 use super::state::OpenstackState;
 
@@ -229,18 +229,14 @@ pub(super) async fn check(
         )
         .with_hint("set up a security group by hand and name it with --openstack-sec-groups"));
     }
-    let (found, limits, (), (), (), ()) = tokio::try_join!(
+    let (found, (), (), (), ()) = tokio::try_join!(
         resolve(cloud, state),
-        limits(cloud),
         key_pair(cloud, state),
         zone(cloud, state),
         security_groups(cloud, state),
         volume(cloud, state)
     )?;
     fits(&found, state)?;
-    if let Some(limits) = limits {
-        within(&limits, &found.flavor)?;
-    }
     Ok(found)
 }
 
@@ -265,38 +261,6 @@ fn fits(found: &Found, state: &OpenstackState) -> Result<(), DriverError> {
     // 0 is a disk of the image's own size.
     if disk != 0 && image.min_disk > disk {
         return wrong("disk", image.min_disk, disk, "GiB");
-    }
-    Ok(())
-}
-
-/// The project's limits; `None` where nova does not tell them.
-async fn limits(cloud: &Cloud<'_>) -> Result<Option<Limits>, DriverError> {
-    let found: Result<Option<One<Limits>>, DriverError> =
-        cloud.find(Service::Compute, &["limits"], "the limits can't be looked up").await;
-    match found {
-        Ok(found) => Ok(found.map(|found| found.it)),
-        // Who may not see them may still make a server.
-        Err(error) if error.kind() == ErrorKind::Credentials => {
-            cloud.report().report(Event::Debug(error.to_string()));
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn within(limits: &Limits, flavor: &Flavor) -> Result<(), DriverError> {
-    let get = |key: &str, other: i64| limits.absolute.get(key).copied().unwrap_or(other);
-    for (what, most, used, more) in [
-        ("instances", "maxTotalInstances", "totalInstancesUsed", 1),
-        ("cores", "maxTotalCores", "totalCoresUsed", flavor.vcpus),
-        ("MiB of memory", "maxTotalRAMSize", "totalRAMUsed", flavor.ram),
-    ] {
-        let (most, used) = (get(most, -1), get(used, 0));
-        if most >= 0 && used + more > most {
-            let text =
-                format!("Quota exceeded for {what}: {more} more are needed, and {used} of {most} are used");
-            return Err(DriverError::new(ErrorKind::Quota, text).with_hint(crate::cloud::hint::QUOTA));
-        }
     }
     Ok(())
 }

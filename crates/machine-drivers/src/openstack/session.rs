@@ -357,20 +357,10 @@ impl<'a> Cloud<'a> {
         cloud::api(self.session.client.clone(), dialect, &access, self.report).send(call).await
     }
 
-    /// What is at an address.
-    pub(super) async fn get<T: DeserializeOwned>(
-        &self,
-        service: Service,
-        path: &[&str],
-        doing: &str,
-    ) -> Result<T, DriverError> {
-        let found: Option<T> = self.find(service, path, doing).await?;
-        found.ok_or_else(|| {
-            DriverError::new(ErrorKind::NotFound, format!("{doing}: there is no {}", path.join(" ")))
-        })
-    }
-
     /// What is at an address; `None` where there is nothing.
+    ///
+    /// # Errors
+    /// `doing`, and why not.
     pub(super) async fn find<T: DeserializeOwned>(
         &self,
         service: Service,
@@ -386,6 +376,9 @@ impl<'a> Cloud<'a> {
     }
 
     /// A whole list, page by page.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
         service: Service,
@@ -422,6 +415,9 @@ impl<'a> Cloud<'a> {
     }
 
     /// Deletes what is at an address; "gone" is success.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
     pub(super) async fn delete(
         &self,
         service: Service,

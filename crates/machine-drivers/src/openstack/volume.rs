@@ -127,15 +127,17 @@ pub(super) fn root_disk(state: &OpenstackState) -> Option<Value> {
     Some(disk)
 }
 
-/// Attaches a volume that is no root disk.
+/// Whether there is a volume that is no root disk.
+pub(super) fn is_to_attach(state: &OpenstackState) -> bool {
+    !state.boot_from_volume && !state.volume_id.is_empty()
+}
+
+/// Attaches it.
 pub(super) async fn attach(
     work: &Work<'_>,
     state: &mut OpenstackState,
     save: &mut dyn Checkpoint,
 ) -> Result<(), DriverError> {
-    if state.boot_from_volume || state.volume_id.is_empty() {
-        return Ok(());
-    }
     let doing = "the volume can't be attached";
     let server = &state.machine_id;
     let here = |volume: &Volume| volume.attachments.iter().find(|a| a.server_id == *server).cloned();

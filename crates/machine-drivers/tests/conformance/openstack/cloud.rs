@@ -33,6 +33,13 @@ pub struct Server {
     pub hidden: usize,
 }
 
+impl Server {
+    /// Whether nova has not given it its network card yet.
+    fn hidden_port(&self) -> bool {
+        self.status == "ERROR" || self.becomes == Some("ERROR") || (self.status == "BUILD" && self.looks > 0)
+    }
+}
+
 /// A floating IP.
 #[derive(Clone, Debug, Default)]
 pub struct FloatingIp {
@@ -86,7 +93,7 @@ impl Default for Cloud {
             volumes: BTreeMap::new(),
             max_servers: 10,
             max_addresses: 50,
-            looks: 1,
+            looks: 0,
             late: 0,
             fault: None,
             next_address: None,
@@ -273,7 +280,6 @@ impl Cloud {
                 Some(flavor) => Reply::json(200, &json!({"flavor": self.flavor(flavor)})),
                 None => fault(404, "itemNotFound", &format!("Flavor {id} could not be found.")),
             },
-            ("GET", ["limits"]) => Reply::json(200, &self.limits()),
             ("GET", ["os-availability-zone"]) => Reply::json(
                 200,
                 &json!({"availabilityZoneInfo": [{"zoneName": "nova", "zoneState": {"available": true}, "hosts": null}]}),
@@ -299,13 +305,6 @@ impl Cloud {
         json!({"id": id, "name": name, "ram": ram, "disk": disk, "swap": "", "OS-FLV-EXT-DATA:ephemeral": 0,
             "OS-FLV-DISABLED:disabled": false, "vcpus": vcpus, "os-flavor-access:is_public": true, "rxtx_factor": 1.0,
             "links": [{"rel": "self", "href": format!("{}/compute/v2.1/flavors/{id}", self.url)}]})
-    }
-
-    fn limits(&self) -> Value {
-        let used = self.servers.len();
-        json!({"limits": {"rate": [], "absolute": {
-            "maxTotalInstances": self.max_servers, "maxTotalCores": 20, "maxTotalRAMSize": 51200, "maxServerMeta": 128,
-            "totalRAMUsed": used * 512, "totalCoresUsed": used, "totalInstancesUsed": used}}})
     }
 
     fn key_pairs(&mut self, method: &str, path: &[&str], request: &Request) -> Reply {
@@ -515,7 +514,7 @@ impl Cloud {
             "links": [{"rel": "self", "href": format!("{}/compute/v2.1/servers/{id}", self.url)}],
             "OS-DCF:diskConfig": "MANUAL", "OS-EXT-AZ:availability_zone": "nova",
             "config_drive": if body["config_drive"] == true { "True" } else { "" },
-            "key_name": body["key_name"], "OS-SRV-USG:launched_at": null, "OS-SRV-USG:terminated_at": null,
+            "key_name": body["key_name"], "OS-SRV-USG:launched_at": built.then_some(NOW), "OS-SRV-USG:terminated_at": null,
             "OS-EXT-STS:task_state": server.task, "OS-EXT-STS:vm_state": vm_state, "OS-EXT-STS:power_state": 0,
             "os-extended-volumes:volumes_attached": server.volumes.iter().map(|id| json!({"id": id})).collect::<Vec<_>>(),
         });
@@ -666,7 +665,7 @@ impl Cloud {
         let id = self.uuid();
         let address =
             self.next_address.take().unwrap_or_else(|| format!("172.24.4.{}", 10 + self.addresses.len()));
-        self.addresses.insert(id.clone(), FloatingIp { address, port, description, revision: 1 });
+        self.addresses.insert(id.clone(), FloatingIp { address, port, description, revision: 0 });
         id
     }
 
@@ -683,7 +682,7 @@ impl Cloud {
                 Reply::json(200, &json!({"networks": all}))
             }
             ("GET", ["ports"]) => {
-                let server = self.servers.get(&request.query("device_id")).filter(|s| s.status != "BUILD");
+                let server = self.servers.get(&request.query("device_id")).filter(|s| !s.hidden_port());
                 let ports: Vec<Value> = server
                     .map(|s| json!({"id": s.port, "fixed_ips": [{"subnet_id": NETWORK, "ip_address": s.address}]}))
                     .map(|port| fields(request, port))

@@ -1,0 +1,165 @@
+//! The same against a real OpenStack: `cargo xtask openstack up` brings it up, `cargo xtask openstack test` runs this. Its
+//! servers are made by nova's fake hypervisor: they are active and have addresses, but nothing boots.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::Duration;
+
+use machine_core::FlagValues;
+use machine_testkit::conformance::{Fault, Subject};
+use machine_testkit::double::{Double, Reply, Trouble};
+use serde_json::{Value, json};
+
+use super::relay::{Person, Relay};
+use super::{any_call, flags, life, makes_something, recorded};
+use crate::{conforms, text};
+
+const PASSWORD: &str = "demo-password";
+
+struct Real {
+    double: Double<Relay>,
+    admin: Person,
+    demo: Mutex<Person>,
+}
+
+impl Real {
+    fn new() -> Self {
+        let double = Double::start(Relay::default());
+        let url = double.url();
+        double.provider().url = url;
+        let admin = Person::new("admin", "admin");
+        set_password(&admin, PASSWORD);
+        Self { double, admin, demo: Mutex::new(Person::new("demo", PASSWORD)) }
+    }
+
+    fn flags(&self, more: &[(&str, machine_core::FlagValue)]) -> FlagValues {
+        let mut given = vec![("openstack-password", text(PASSWORD))];
+        given.extend_from_slice(more);
+        flags(&self.double.url(), &given)
+    }
+
+    fn set_instances(&self, most: i64) {
+        let project = self.demo.lock().unwrap().project.clone();
+        let path = format!("v2.1/os-quota-sets/{project}");
+        self.admin.ask("PUT", "compute", &path, &json!({"quota_set": {"instances": most}}));
+    }
+
+    fn remove_servers(&self) {
+        let demo = self.demo.lock().unwrap();
+        let servers = || demo.ask("GET", "compute", "v2.1/servers", &Value::Null)["servers"].clone();
+        for server in servers().as_array().unwrap() {
+            demo.ask(
+                "DELETE",
+                "compute",
+                &format!("v2.1/servers/{}", server["id"].as_str().unwrap()),
+                &Value::Null,
+            );
+        }
+        for _ in 0..600 {
+            if servers().as_array().unwrap().is_empty() {
+                return;
+            }
+            sleep(Duration::from_millis(200));
+        }
+        panic!("the servers are still there after two minutes");
+    }
+}
+
+/// Another password ends all tokens of the old one.
+fn set_password(admin: &Person, password: &str) {
+    let users = admin.ask("GET", "identity", "v3/users?name=demo", &Value::Null);
+    let id = users["users"][0]["id"].as_str().unwrap();
+    admin.ask("PATCH", "identity", &format!("v3/users/{id}"), &json!({"user": {"password": password}}));
+    // Keystone counts in seconds: a token of the same second would end with the old password.
+    sleep(Duration::from_millis(1100));
+}
+
+impl Subject for Real {
+    fn good_flags(&self) -> FlagValues {
+        self.flags(&[])
+    }
+
+    fn bad_flags(&self) -> Vec<(&'static str, FlagValues)> {
+        vec![("no address", self.flags(&[("openstack-auth-url", text(""))]))]
+    }
+
+    fn unmet_flags(&self) -> Vec<(&'static str, FlagValues)> {
+        [
+            ("the password", "openstack-password", "wrong password"),
+            ("the project", "openstack-tenant-name", "other"),
+            ("the region", "openstack-region", "RegionThree"),
+            ("the flavor", "openstack-flavor-name", "m1.tin"),
+            ("the image", "openstack-image-name", "ubunto"),
+            ("the network", "openstack-net-name", "private"),
+            ("an external network", "openstack-floatingip-pool", "priv"),
+            ("the security group", "openstack-sec-groups", "default,nosuch"),
+            ("the zone", "openstack-availability-zone", "mars"),
+            ("the server group", "openstack-server-group-name", "nosuch"),
+        ]
+        .map(|(what, flag, value)| (what, self.flags(&[(flag, text(value))])))
+        .into()
+    }
+
+    fn resources(&self) -> usize {
+        let demo = self.demo.lock().unwrap();
+        let of_project = |path: &str| format!("v2.0/{path}?project_id={}", demo.project);
+        demo.count("compute", "v2.1/servers", "servers")
+            + demo.count("compute", "v2.1/os-keypairs", "keypairs")
+            + demo.count("network", &of_project("floatingips"), "floatingips")
+            + demo.count("network", &of_project("security-groups"), "security_groups")
+            + demo.count("volume", &format!("v3/{}/volumes", demo.project), "volumes")
+    }
+
+    fn inject(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::LostReply => self.double.trouble(1, Trouble::LostReply, makes_something),
+            Fault::Unavailable => {
+                let body = json!({"message": "The service is unavailable.", "code": "503"});
+                self.double.trouble(1, Trouble::Answer(Reply::json(503, &body)), any_call);
+            }
+            Fault::Throttled => {
+                let reply = Reply::json(429, &json!({"overLimit": {"code": 429}})).header("retry-after", "1");
+                self.double.trouble(1, Trouble::Answer(reply), any_call);
+            }
+            Fault::WrongCredentials => set_password(&self.admin, "another password"),
+            Fault::Quota => self.set_instances(0),
+            Fault::HostGone => self.remove_servers(),
+            _ => return false,
+        }
+        true
+    }
+
+    fn heal(&self) {
+        self.double.heal();
+        set_password(&self.admin, PASSWORD);
+        *self.demo.lock().unwrap() = Person::new("demo", PASSWORD);
+        self.set_instances(10);
+    }
+
+    fn settle_seconds(&self) -> u64 {
+        120
+    }
+}
+
+#[test]
+#[ignore = "needs a real OpenStack: cargo xtask openstack test"]
+fn openstack_conforms_on_a_real_one() {
+    conforms("openstack", &Real::new());
+}
+
+#[test]
+#[ignore = "needs a real OpenStack: cargo xtask openstack test"]
+fn a_life_with_everything_on_a_real_one() {
+    let real = Real::new();
+    let before = real.resources();
+    life(|more| real.flags(more));
+    assert_eq!(real.resources(), before, "something is left");
+    let exchanges: Vec<Value> =
+        real.double.take_exchanges().iter().map(|e| recorded::written(e, &real.double.url())).collect();
+    if std::env::var_os("MACHINE_RECORD").is_some() {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/openstack.json");
+        let lines: Vec<String> = exchanges.iter().map(ToString::to_string).collect();
+        std::fs::write(file, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
+    }
+}
