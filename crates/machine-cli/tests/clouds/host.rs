@@ -38,7 +38,8 @@ pub fn on(host: &Host) {
     host.reboot().unwrap();
 }
 
-fn write(host: &Host, path: &str, text: &str) {
+/// Writes a file in it; folders are made.
+pub fn write(host: &Host, path: &str, text: &str) {
     let path = format!("/proc/{}/root{path}", host.init_pid().unwrap());
     std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();

@@ -4,55 +4,28 @@
 
 // What the driver's own tests use of it besides.
 #[allow(dead_code)]
-#[path = "../../machine-drivers/tests/conformance/digitalocean/double.rs"]
+#[path = "../../../machine-drivers/tests/conformance/digitalocean/double.rs"]
 mod double;
-mod support;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use double::{Account, TOKEN};
 use machine_testkit::double::Double;
-use machine_testkit::lab::{Host, Options, Variant};
+use machine_testkit::lab::Host;
 use machine_testkit::openapi::Description;
 use serde_json::Value;
-use support::{World, assert_works, clients, inside};
-
-/// A host as DigitalOcean's images are: with cloud-init, without an engine.
-fn host_of_image(world: &World) -> Host {
-    let host = world.host_with(Variant::Bare, Options { with_network: true, ..Options::default() });
-    inside(&host, "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install cloud-init");
-    inside(
-        &host,
-        "printf '%s\\n' 'datasource_list: [NoCloud]' 'network: {config: disabled}' \
-         >/etc/cloud/cloud.cfg.d/99-lab.cfg; sed -i '/^ *- locale$/d' /etc/cloud/cloud.cfg",
-    );
-    host
-}
-
-fn write(host: &Host, path: &str, text: &str) {
-    let path = format!("/proc/{}/root{path}", host.init_pid().unwrap());
-    std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-}
+use crate::host::{boot, host_of_image, off, on};
+use crate::support::{World, assert_works, clients, inside};
 
 /// What happens to the droplet happens to the host.
 fn does(host: &Host, kind: &str, asked: &Value, keys: &[String]) {
     match kind {
         "create" => {
-            let data = asked["user_data"].as_str().unwrap();
-            write(host, "/var/lib/cloud/seed/nocloud/user-data", data);
-            let meta = format!("instance-id: droplet-1\npublic-keys: {}\n", Value::from(keys));
-            write(host, "/var/lib/cloud/seed/nocloud/meta-data", &meta);
-            host.reboot().unwrap();
+            boot(host, asked["user_data"].as_str().unwrap(), keys);
         }
-        "power_on" => {
-            host.heal().unwrap();
-            host.reboot().unwrap();
-        }
+        "power_on" => on(host),
         "reboot" => host.reboot().unwrap(),
-        // It can't be reached while it is off.
-        _ => host.partition().unwrap(),
+        _ => off(host),
     }
 }
 

@@ -3,38 +3,26 @@
 
 // What the driver's own tests use of it besides.
 #[allow(dead_code)]
-#[path = "../../machine-drivers/tests/conformance/amazonec2/moto.rs"]
+#[path = "../../../machine-drivers/tests/conformance/amazonec2/moto.rs"]
 mod moto;
-mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machine_testkit::double::Double;
-use machine_testkit::lab::{Host, Options, Variant};
+use machine_testkit::lab::Host;
 use moto::{Front, Moto};
 use serde_json::Value;
-use support::{World, assert_works, clients, inside};
+use crate::host::{boot, host_of_image, off, on};
+use crate::support::{World, assert_works, clients, inside};
 
-/// A host as Canonical's images are: with cloud-init, without an engine.
-fn host_of_image(world: &World) -> Host {
-    let host = world.host_with(Variant::Bare, Options { with_network: true, ..Options::default() });
-    inside(&host, "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install cloud-init");
-    inside(
-        &host,
-        "printf '%s\\n' 'datasource_list: [NoCloud]' 'network: {config: disabled}' \
-         >/etc/cloud/cloud.cfg.d/99-lab.cfg; sed -i '/^ *- locale$/d; s/name: debian$/name: ubuntu/' /etc/cloud/cloud.cfg",
-    );
+/// A host as Canonical's images are: their user is `ubuntu`.
+fn host_of_canonical(world: &World) -> Host {
+    let host = host_of_image(world);
+    inside(&host, "sed -i 's/name: debian$/name: ubuntu/' /etc/cloud/cloud.cfg");
     host
-}
-
-fn write(host: &Host, path: &str, text: &str) {
-    let path = format!("/proc/{}/root{path}", host.init_pid().unwrap());
-    std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
 }
 
 fn decoded(base64: &str) -> String {
@@ -49,19 +37,12 @@ fn does(host: &Host, asked: &BTreeMap<String, String>, keys: &Mutex<BTreeMap<Str
             keys.lock().unwrap().insert(asked["KeyName"].clone(), key);
         }
         "RunInstances" => {
-            write(host, "/var/lib/cloud/seed/nocloud/user-data", &decoded(&asked["UserData"]));
             let key = keys.lock().unwrap()[&asked["KeyName"]].clone();
-            let meta = format!("instance-id: i-1\npublic-keys: {}\n", Value::from(vec![key]));
-            write(host, "/var/lib/cloud/seed/nocloud/meta-data", &meta);
-            host.reboot().unwrap();
+            boot(host, &decoded(&asked["UserData"]), &[key]);
         }
-        "StartInstances" => {
-            host.heal().unwrap();
-            host.reboot().unwrap();
-        }
+        "StartInstances" => on(host),
         "RebootInstances" => host.reboot().unwrap(),
-        // It can't be reached while it is off.
-        "StopInstances" | "TerminateInstances" => host.partition().unwrap(),
+        "StopInstances" | "TerminateInstances" => off(host),
         _ => {}
     }
 }
@@ -78,7 +59,7 @@ fn held(cloud: &Double<Front>) -> usize {
 #[test]
 fn an_instance_from_create_to_rm() {
     let (Some(moto), Some(world)) = (Moto::start(), World::new()) else { return };
-    let (key, host) = (moto.owner(), Arc::new(host_of_image(&world)));
+    let (key, host) = (moto.owner(), Arc::new(host_of_canonical(&world)));
     let mut front = Front::new(moto);
     front.address = Some(host.address().to_string());
     let (instance, keys) = (Arc::clone(&host), Mutex::default());

@@ -4,36 +4,17 @@
 
 // What the driver's own tests use of it besides.
 #[allow(dead_code)]
-#[path = "../../machine-drivers/tests/conformance/google/double.rs"]
+#[path = "../../../machine-drivers/tests/conformance/google/double.rs"]
 mod double;
-mod support;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use double::{Gcp, PROJECT};
 use machine_testkit::double::Double;
-use machine_testkit::lab::{Host, Options, Variant};
+use machine_testkit::lab::Host;
 use serde_json::{Value, json};
-use support::{World, assert_works, clients, inside};
-
-/// A host as Google's images of Ubuntu are: cloud-init, no engine.
-fn host_of_image(world: &World) -> Host {
-    let host = world.host_with(Variant::Bare, Options { with_network: true, ..Options::default() });
-    inside(&host, "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install cloud-init");
-    inside(
-        &host,
-        "printf '%s\\n' 'datasource_list: [NoCloud]' 'network: {config: disabled}' >/etc/cloud/cloud.cfg.d/99-lab.cfg; \
-         sed -i '/^ *- locale$/d' /etc/cloud/cloud.cfg; rm -rf /root/.ssh",
-    );
-    host
-}
-
-fn write(host: &Host, path: &str, text: &str) {
-    let path = format!("/proc/{}/root{path}", host.init_pid().unwrap());
-    std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-}
+use crate::host::{boot, host_of_image, off, on, write};
+use crate::support::{World, assert_works, clients, inside};
 
 fn metadata<'a>(vm: &'a Value, key: &str) -> &'a str {
     let items = vm["metadata"]["items"].as_array().unwrap();
@@ -44,8 +25,6 @@ fn metadata<'a>(vm: &'a Value, key: &str) -> &'a str {
 fn happens(host: &Host, what: &str, vm: &Value) {
     match what {
         "create" => {
-            write(host, "/var/lib/cloud/seed/nocloud/user-data", metadata(vm, "user-data"));
-            write(host, "/var/lib/cloud/seed/nocloud/meta-data", "instance-id: instance-1\n");
             // Google's agent makes a user for each line of the metadata, who may sudo.
             for line in metadata(vm, "ssh-keys").lines() {
                 let (user, key) = line.split_once(':').unwrap();
@@ -55,14 +34,10 @@ fn happens(host: &Host, what: &str, vm: &Value) {
                 write(host, &format!("/home/{user}/.ssh/authorized_keys"), &format!("{key}\n"));
                 inside(host, &format!("chown -R {user}: /home/{user}/.ssh; chmod 700 /home/{user}/.ssh"));
             }
-            host.reboot().unwrap();
+            boot(host, metadata(vm, "user-data"), &[]);
         }
-        "start" => {
-            host.heal().unwrap();
-            host.reboot().unwrap();
-        }
-        // It can't be reached while it is off.
-        _ => host.partition().unwrap(),
+        "start" => on(host),
+        _ => off(host),
     }
 }
 

@@ -1,9 +1,8 @@
 //! `azure` as a user has it: the double of Azure gives the address of a real host, which gets the machine's user and key out
 //! of what was ordered, as a machine of Azure's does.
 
-mod support;
 
-#[path = "../../machine-drivers/tests/conformance/azure/double.rs"]
+#[path = "../../../machine-drivers/tests/conformance/azure/double.rs"]
 mod double;
 
 use std::sync::{Arc, Mutex};
@@ -12,7 +11,7 @@ use double::{Azure, CLIENT, Happens, SECRET, SUBSCRIPTION};
 use machine_testkit::double::Double;
 use machine_testkit::lab::{Host, Variant};
 use serde_json::Value;
-use support::{World, assert_works, inside};
+use crate::support::{World, assert_works, inside};
 
 /// What the double's machines are told to do, for the host to do it.
 type Orders = Arc<Mutex<Vec<(Happens, Value)>>>;
@@ -46,7 +45,7 @@ impl Cloud {
     }
 
     /// Runs a command while the host does what is ordered.
-    fn run(&self, world: &World, host: &Host, args: &[&str]) -> support::Ended {
+    fn run(&self, world: &World, host: &Host, args: &[&str]) -> crate::support::Ended {
         let environment = self.environment();
         let mut command = world.command(args);
         command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
@@ -58,7 +57,7 @@ impl Cloud {
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        support::Ended::of(format!("docker-machine {}", args.join(" ")), &running.join().unwrap())
+        crate::support::Ended::of(format!("docker-machine {}", args.join(" ")), &running.join().unwrap())
     }
 }
 
