@@ -46,7 +46,7 @@ pub fn bad(project: &Project) -> Vec<(&'static str, FlagValues)> {
                 ("google-metadata", list(&["user-data=#cloud-config"])),
             ]),
         ),
-        ("bulk without region", project.flags(&[bulk.clone()])),
+        ("bulk without region", project.flags(std::slice::from_ref(&bulk))),
         (
             "bulk with a zone",
             project.flags(&[bulk.clone(), region.clone(), ("google-zone", text("us-central1-b"))]),
@@ -113,7 +113,7 @@ fn instance_of(more: &[(&str, FlagValue)]) -> Value {
         .provider()
         .addresses
         .insert("front".into(), json!({ "address": "198.51.100.7", "status": "RESERVED" }));
-    let vm = block(async {
+    block(async {
         let made = ok(Made::of(&project.flags(more)).await);
         let vm = project.double.provider().vm(NAME).clone();
         let sent = project.double.take_exchanges();
@@ -122,8 +122,7 @@ fn instance_of(more: &[(&str, FlagValue)]) -> Value {
         made.remove().await;
         assert_eq!(project.resources(), 0);
         json!({ "made": vm, "asked": request })
-    });
-    vm
+    })
 }
 
 /// A value at a path.
