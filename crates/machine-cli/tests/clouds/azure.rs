@@ -26,12 +26,10 @@ impl Cloud {
     fn with(host: &Host) -> Self {
         let orders = Orders::default();
         let heard = Arc::clone(&orders);
-        let azure = Azure {
-            address: Some(host.address().to_string()),
-            fqdn_is_address: true,
-            hook: Some(Box::new(move |what, body| heard.lock().unwrap().push((what, body.clone())))),
-            ..Azure::default()
-        };
+        let mut azure = Azure::default();
+        azure.address = Some(host.address().to_string());
+        azure.fqdn_is_address = true;
+        azure.hook = Some(Box::new(move |what, body| heard.lock().unwrap().push((what, body.clone()))));
         Self { double: Double::start(azure), orders }
     }
 
@@ -80,7 +78,12 @@ fn first_boot(host: &Host, body: &Value) {
     let encoded = text("/properties/osProfile/customData");
     let data = inside(host, &format!("echo {encoded} | base64 -d"));
     if let Some(private) = host_key(&data) {
-        inside(host, &format!("rm -f /etc/ssh/ssh_host_*; printf '%s\\n' '{private}' > /etc/ssh/ssh_host_ed25519_key; chmod 600 /etc/ssh/ssh_host_ed25519_key; systemctl restart ssh"));
+        inside(
+            host,
+            &format!(
+                "rm -f /etc/ssh/ssh_host_*; printf '%s\\n' '{private}' > /etc/ssh/ssh_host_ed25519_key; chmod 600 /etc/ssh/ssh_host_ed25519_key; systemctl restart ssh"
+            ),
+        );
     }
     let line = format!(
         "id {user} >/dev/null 2>&1 || useradd -m -s /bin/bash {user}; mkdir -p /home/{user}/.ssh; \
