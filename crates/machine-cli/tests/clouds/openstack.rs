@@ -43,7 +43,8 @@ fn a_life() {
     let Some(world) = World::new() else { return };
     let host = Arc::new(world.host(Variant::Docker));
     let address = host.address().to_string();
-    let cloud = Cloud { next_address: Some(address.clone()), ..Cloud::default() };
+    let mut cloud = Cloud::default();
+    cloud.next_address = Some(address.clone());
     let double = Double::start(Booting { cloud, host: Arc::clone(&host) });
     let url = double.url();
     double.provider().cloud.url.clone_from(&url);
