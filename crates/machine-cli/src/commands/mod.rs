@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod active;
+mod azure;
 mod clone;
 mod completion;
 mod config;
@@ -39,6 +40,7 @@ use crate::error::CliError;
 
 /// The first words of commands of two words. A family has its commands in one file or folder: of `snapshot`, `snapshot ls`.
 pub const FAMILIES: &[Family] = &[
+    Family { name: "azure", about: "Make Docker hosts in Microsoft Azure as its first command line did" },
     Family { name: "image", about: "Get, build and remove images of virtual machines" },
     Family { name: "snapshot", about: "Keep machines as they are, and go back to that" },
 ];
@@ -77,6 +79,7 @@ pub const COMMANDS: &[&Command] = &[
     &image::BUILD,
     &image::RM,
     &image::PRUNE,
+    &azure::VM,
     &upgrade::COMMAND,
     &url::COMMAND,
     &version::COMMAND,

@@ -184,10 +184,7 @@ async fn image(arm: &Arm<'_>, state: &AzureState) -> Result<(), DriverError> {
     let missing = || {
         unmet(
             format!("there is no image {:?} in the region {:?}", state.image, state.location),
-            format!(
-                "`az vm image list --location {} --publisher PUBLISHER --all -o table` shows images",
-                state.location
-            ),
+            format!("`docker-machine azure vm image list --location {}` shows images", state.location),
         )
     };
     match Image::parse(&state.image)? {

@@ -1,6 +1,7 @@
 //! `azure`: virtual machines of Microsoft Azure, by its Resource Manager.
 
 mod arm;
+mod catalogue;
 mod check;
 mod create;
 mod credentials;
@@ -29,6 +30,7 @@ use machine_core::{
     ErrorKind, FlagValues, Known, Observed, Owned, Power, Prospect, Reporter,
 };
 
+pub use catalogue::{MarketplaceImage, PUBLISHERS, images};
 pub use state::AzureState;
 
 use crate::cloud::{self, Clients};

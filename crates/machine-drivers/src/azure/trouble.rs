@@ -141,7 +141,7 @@ fn wishes(code: &str) -> Option<(ErrorKind, &'static str)> {
             "the resource group is being removed: try again in a few minutes, or take another --azure-resource-group",
         )),
         "PlatformImageNotFound" | "ImageNotFound" | "ArtifactNotFound" => config(
-            "there is no such image in this region: `az vm image list --location REGION --publisher PUBLISHER --all -o table` shows them",
+            "there is no such image in this region: `docker-machine azure vm image list --location REGION` shows them",
         ),
         "LocationNotAvailableForResourceType"
         | "InvalidLocation"
