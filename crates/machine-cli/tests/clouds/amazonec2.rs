@@ -14,7 +14,6 @@ use base64::engine::general_purpose::STANDARD;
 use machine_testkit::double::Double;
 use machine_testkit::lab::Host;
 use moto::{Front, Moto};
-use serde_json::Value;
 use crate::host::{boot, host_of_image, off, on};
 use crate::support::{World, assert_works, clients, inside};
 

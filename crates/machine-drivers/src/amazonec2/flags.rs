@@ -6,6 +6,7 @@ use machine_core::{ConfigureContext, DriverError, ErrorKind, FlagKind, FlagSpec,
 
 use super::network;
 use super::state::Ec2State;
+use crate::source_key::SourceKey;
 use crate::base::Base;
 
 /// The region where nobody names one.
@@ -178,8 +179,10 @@ pub(super) fn configure(cx: &ConfigureContext<'_>, flags: &FlagValues) -> Result
     let mut base = Base::new(cx);
     base.ssh_user = text("amazonec2-ssh-user");
     base.ssh_port = flags.port("amazonec2-ssh-port").map_err(|error| wrong(error.to_string()))?;
-    let key = cx.store_path.join("machines").join(cx.name.as_str()).join("id_rsa");
-    base.ssh_key_path = key.to_string_lossy().into_owned();
+    // The seed lets in who has this key, so that a key of the user's is named from the beginning.
+    let own = SourceKey::new("amazonec2-ssh-keypath", flags.str("amazonec2-ssh-keypath"));
+    let made = cx.store_path.join("machines").join(cx.name.as_str()).join("id_rsa");
+    base.ssh_key_path = own.as_ref().map_or(made.as_path(), |key| key.path()).to_string_lossy().into_owned();
     base.set_swarm(flags);
     let mut state = Ec2State {
         base,
