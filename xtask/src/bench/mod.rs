@@ -35,8 +35,7 @@ type Figures = Vec<Figure>;
 /// Measures some scenarios: those whose name has the text.
 type Group = fn(&Bench, &str) -> Result<Figures, Box<dyn Error>>;
 
-const GROUPS: &[Group] =
-    &[size, scenarios::run, cloud::run, crowd::run, engine::run, create::run, vm::run];
+const GROUPS: &[Group] = &[size, scenarios::run, cloud::run, crowd::run, engine::run, create::run, vm::run];
 
 /// What is measured: our program, and the one that it is compared with.
 pub struct Bench {

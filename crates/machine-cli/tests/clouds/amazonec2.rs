@@ -9,13 +9,13 @@ mod moto;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::host::{boot, host_of_image, off, on};
+use crate::support::{World, assert_works, clients, inside};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machine_testkit::double::Double;
 use machine_testkit::lab::Host;
 use moto::{Front, Moto};
-use crate::host::{boot, host_of_image, off, on};
-use crate::support::{World, assert_works, clients, inside};
 
 /// A host as Canonical's images are: their user is `ubuntu`.
 fn host_of_canonical(world: &World) -> Host {

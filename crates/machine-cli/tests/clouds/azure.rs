@@ -1,17 +1,16 @@
 //! `azure` as a user has it: the double of Azure gives the address of a real host, which gets the machine's user and key out
 //! of what was ordered, as a machine of Azure's does.
 
-
 #[path = "../../../machine-drivers/tests/conformance/azure/double.rs"]
 mod double;
 
 use std::sync::{Arc, Mutex};
 
+use crate::support::{World, assert_works, inside};
 use double::{Azure, CLIENT, Happens, SECRET, SUBSCRIPTION};
 use machine_testkit::double::Double;
 use machine_testkit::lab::{Host, Variant};
 use serde_json::Value;
-use crate::support::{World, assert_works, inside};
 
 /// What the double's machines are told to do, for the host to do it.
 type Orders = Arc<Mutex<Vec<(Happens, Value)>>>;

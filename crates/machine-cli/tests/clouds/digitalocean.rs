@@ -9,13 +9,13 @@ mod double;
 
 use std::sync::Arc;
 
+use crate::host::{boot, host_of_image, off, on};
+use crate::support::{World, assert_works, clients, inside};
 use double::{Account, TOKEN};
 use machine_testkit::double::Double;
 use machine_testkit::lab::Host;
 use machine_testkit::openapi::Description;
 use serde_json::Value;
-use crate::host::{boot, host_of_image, off, on};
-use crate::support::{World, assert_works, clients, inside};
 
 /// What happens to the droplet happens to the host.
 fn does(host: &Host, kind: &str, asked: &Value, keys: &[String]) {

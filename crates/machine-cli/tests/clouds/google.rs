@@ -9,12 +9,12 @@ mod double;
 
 use std::sync::Arc;
 
+use crate::host::{boot, host_of_image, off, on, write};
+use crate::support::{World, assert_works, clients, inside};
 use double::{Gcp, PROJECT};
 use machine_testkit::double::Double;
 use machine_testkit::lab::Host;
 use serde_json::{Value, json};
-use crate::host::{boot, host_of_image, off, on, write};
-use crate::support::{World, assert_works, clients, inside};
 
 fn metadata<'a>(vm: &'a Value, key: &str) -> &'a str {
     let items = vm["metadata"]["items"].as_array().unwrap();

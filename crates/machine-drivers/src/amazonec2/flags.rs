@@ -6,8 +6,8 @@ use machine_core::{ConfigureContext, DriverError, ErrorKind, FlagKind, FlagSpec,
 
 use super::network;
 use super::state::Ec2State;
-use crate::source_key::SourceKey;
 use crate::base::Base;
+use crate::source_key::SourceKey;
 
 /// The region where nobody names one.
 pub(super) const DEFAULT_REGION: &str = "us-east-1";
