@@ -1,5 +1,7 @@
 # What a cloud needs before anybody can make a server in it: services, users, a flavor, an image, networks.
 import sys
+import time
+
 import openstack
 
 WHERE = dict(
@@ -43,6 +45,11 @@ def catalog():
 
 def things():
     cloud = admin()
+    # cinder's scheduler hears of its disks once a minute.
+    for _ in range(300):
+        if list(cloud.block_storage.backend_pools()):
+            break
+        time.sleep(1)
     cloud.compute.create_flavor(name="m1.tiny", ram=512, vcpus=1, disk=1, id="1")
     cloud.image.create_image(
         name="ubuntu", disk_format="raw", container_format="bare", data=b"x" * 1024, visibility="public"

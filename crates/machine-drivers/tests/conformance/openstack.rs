@@ -221,6 +221,7 @@ fn life(flags: impl Fn(&[(&str, FlagValue)]) -> FlagValues) {
         driver.remove(&cx(), &state).await.unwrap();
         driver.remove(&cx(), &state).await.unwrap();
         assert_eq!(driver.owned(&account, &state).await.unwrap(), []);
+        driver.observe(&cx(), &state).await.unwrap_err();
     });
 }
 
@@ -237,7 +238,6 @@ async fn settles(driver: &Openstack, cx: &Cx<'_>, state: &DriverState, to: State
 }
 
 #[test]
-#[ignore = "the recordings are to be made: MACHINE_RECORD=1 cargo xtask openstack test"]
 fn the_stand_in_answers_as_the_recorded_cloud() {
     let double = start();
     life(|more| flags(&double.url(), more));
