@@ -103,35 +103,122 @@ fn every_flag_reaches_the_request() {
     let card = "NetworkInterface.1";
     let spot = ("amazonec2-request-spot-instance", on.clone());
     #[rustfmt::skip]
-    let cases: Vec<(Vec<(&str, FlagValue)>, Vec<(String, &str)>)> = vec![
-        (vec![], vec![("MetadataOptions.HttpTokens".into(), "required"), (format!("{mapping}.Ebs.VolumeSize"), "16"), (format!("{mapping}.Ebs.VolumeType"), "gp3"), (format!("{mapping}.DeviceName"), "/dev/sda1"), (format!("{card}.AssociatePublicIpAddress"), "true"), ("Monitoring.Enabled".into(), "false"), ("EbsOptimized".into(), "false"), (format!("{card}.SecurityGroupId.1"), "sg-1"), (format!("{card}.SecurityGroupId.2"), "sg-2")]),
+    /// Flags, and the fields of the request that they become.
+    type Case = (Vec<(&'static str, FlagValue)>, Vec<(String, &'static str)>);
+    let cases: Vec<Case> = vec![
+        (
+            vec![],
+            vec![
+                ("MetadataOptions.HttpTokens".into(), "required"),
+                (format!("{mapping}.Ebs.VolumeSize"), "16"),
+                (format!("{mapping}.Ebs.VolumeType"), "gp3"),
+                (format!("{mapping}.DeviceName"), "/dev/sda1"),
+                (format!("{card}.AssociatePublicIpAddress"), "true"),
+                ("Monitoring.Enabled".into(), "false"),
+                ("EbsOptimized".into(), "false"),
+                (format!("{card}.SecurityGroupId.1"), "sg-1"),
+                (format!("{card}.SecurityGroupId.2"), "sg-2"),
+            ],
+        ),
         (vec![("amazonec2-ami", text("ami-7"))], vec![("ImageId".into(), "ami-7")]),
         (vec![("amazonec2-instance-type", text("m7g.large"))], vec![("InstanceType".into(), "m7g.large")]),
         (vec![("amazonec2-subnet-id", text("subnet-7"))], vec![(format!("{card}.SubnetId"), "subnet-7")]),
-        (vec![("amazonec2-device-name", text("/dev/xvda"))], vec![(format!("{mapping}.DeviceName"), "/dev/xvda")]),
+        (
+            vec![("amazonec2-device-name", text("/dev/xvda"))],
+            vec![(format!("{mapping}.DeviceName"), "/dev/xvda")],
+        ),
         (vec![("amazonec2-root-size", int(64))], vec![(format!("{mapping}.Ebs.VolumeSize"), "64")]),
         (vec![("amazonec2-volume-type", text("io2"))], vec![(format!("{mapping}.Ebs.VolumeType"), "io2")]),
-        (vec![("amazonec2-iam-instance-profile", text("web"))], vec![("IamInstanceProfile.Name".into(), "web")]),
-        (vec![("amazonec2-iam-instance-profile", text("arn:aws:iam::1:instance-profile/web"))], vec![("IamInstanceProfile.Arn".into(), "arn:aws:iam::1:instance-profile/web")]),
+        (
+            vec![("amazonec2-iam-instance-profile", text("web"))],
+            vec![("IamInstanceProfile.Name".into(), "web")],
+        ),
+        (
+            vec![("amazonec2-iam-instance-profile", text("arn:aws:iam::1:instance-profile/web"))],
+            vec![("IamInstanceProfile.Arn".into(), "arn:aws:iam::1:instance-profile/web")],
+        ),
         (vec![("amazonec2-monitoring", on.clone())], vec![("Monitoring.Enabled".into(), "true")]),
         (vec![("amazonec2-use-ebs-optimized-instance", on.clone())], vec![("EbsOptimized".into(), "true")]),
-        (vec![("amazonec2-private-address-only", on.clone())], vec![(format!("{card}.AssociatePublicIpAddress"), "false")]),
-        (vec![("amazonec2-volume-encrypted", on.clone())], vec![(format!("{mapping}.Ebs.Encrypted"), "true")]),
-        (vec![("amazonec2-encrypt-ebs-volume", on.clone())], vec![(format!("{mapping}.Ebs.Encrypted"), "true"), ("BlockDeviceMapping.2.Ebs.Encrypted".into(), "true"), ("BlockDeviceMapping.2.DeviceName".into(), "/dev/sdb")]),
-        (vec![("amazonec2-volume-kms-key", text("k1"))], vec![(format!("{mapping}.Ebs.Encrypted"), "true"), (format!("{mapping}.Ebs.KmsKeyId"), "k1")]),
+        (
+            vec![("amazonec2-private-address-only", on.clone())],
+            vec![(format!("{card}.AssociatePublicIpAddress"), "false")],
+        ),
+        (
+            vec![("amazonec2-volume-encrypted", on.clone())],
+            vec![(format!("{mapping}.Ebs.Encrypted"), "true")],
+        ),
+        (
+            vec![("amazonec2-encrypt-ebs-volume", on.clone())],
+            vec![
+                (format!("{mapping}.Ebs.Encrypted"), "true"),
+                ("BlockDeviceMapping.2.Ebs.Encrypted".into(), "true"),
+                ("BlockDeviceMapping.2.DeviceName".into(), "/dev/sdb"),
+            ],
+        ),
+        (
+            vec![("amazonec2-volume-kms-key", text("k1"))],
+            vec![(format!("{mapping}.Ebs.Encrypted"), "true"), (format!("{mapping}.Ebs.KmsKeyId"), "k1")],
+        ),
         (vec![("amazonec2-kms-key", text("k2"))], vec![(format!("{mapping}.Ebs.KmsKeyId"), "k2")]),
-        (vec![("amazonec2-metadata-token", text("optional"))], vec![("MetadataOptions.HttpTokens".into(), "optional")]),
-        (vec![("amazonec2-http-tokens", text("optional"))], vec![("MetadataOptions.HttpTokens".into(), "optional")]),
-        (vec![("amazonec2-metadata-token-response-hop-limit", int(2))], vec![("MetadataOptions.HttpPutResponseHopLimit".into(), "2")]),
-        (vec![("amazonec2-http-endpoint", text("disabled"))], vec![("MetadataOptions.HttpEndpoint".into(), "disabled")]),
-        (vec![("amazonec2-http-protocol-ipv6", text("enabled"))], vec![("MetadataOptions.HttpProtocolIpv6".into(), "enabled")]),
-        (vec![("amazonec2-ipv6-address-count", int(2))], vec![(format!("{card}.Ipv6AddressCount"), "2"), (format!("{card}.AssociatePublicIpAddress"), "true")]),
-        (vec![("amazonec2-ipv6-address-count", int(1)), ("amazonec2-ipv6-address-only", on.clone())], vec![(format!("{card}.AssociatePublicIpAddress"), "false")]),
-        (vec![("amazonec2-ipv6-address-count", int(1)), ("amazonec2-enable-primary-ipv6", on.clone())], vec![(format!("{card}.PrimaryIpv6"), "true")]),
-        (vec![spot.clone()], vec![("InstanceMarketOptions.MarketType".into(), "spot"), ("InstanceMarketOptions.SpotOptions.MaxPrice".into(), "0.50"), ("TagSpecification.4.ResourceType".into(), "spot-instances-request")]),
-        (vec![spot.clone(), ("amazonec2-spot-price", text("0.07"))], vec![("InstanceMarketOptions.SpotOptions.MaxPrice".into(), "0.07")]),
-        (vec![("amazonec2-keypair-name", text("mine")), ("amazonec2-ssh-keypath", text("/k"))], vec![("KeyName".into(), "mine")]),
-        (vec![("amazonec2-tags", text("team,web,Name,other"))], vec![("TagSpecification.1.Tag.1.Key".into(), "team"), ("TagSpecification.1.Tag.1.Value".into(), "web"), ("TagSpecification.1.Tag.2.Value".into(), "other")]),
+        (
+            vec![("amazonec2-metadata-token", text("optional"))],
+            vec![("MetadataOptions.HttpTokens".into(), "optional")],
+        ),
+        (
+            vec![("amazonec2-http-tokens", text("optional"))],
+            vec![("MetadataOptions.HttpTokens".into(), "optional")],
+        ),
+        (
+            vec![("amazonec2-metadata-token-response-hop-limit", int(2))],
+            vec![("MetadataOptions.HttpPutResponseHopLimit".into(), "2")],
+        ),
+        (
+            vec![("amazonec2-http-endpoint", text("disabled"))],
+            vec![("MetadataOptions.HttpEndpoint".into(), "disabled")],
+        ),
+        (
+            vec![("amazonec2-http-protocol-ipv6", text("enabled"))],
+            vec![("MetadataOptions.HttpProtocolIpv6".into(), "enabled")],
+        ),
+        (
+            vec![("amazonec2-ipv6-address-count", int(2))],
+            vec![
+                (format!("{card}.Ipv6AddressCount"), "2"),
+                (format!("{card}.AssociatePublicIpAddress"), "true"),
+            ],
+        ),
+        (
+            vec![("amazonec2-ipv6-address-count", int(1)), ("amazonec2-ipv6-address-only", on.clone())],
+            vec![(format!("{card}.AssociatePublicIpAddress"), "false")],
+        ),
+        (
+            vec![("amazonec2-ipv6-address-count", int(1)), ("amazonec2-enable-primary-ipv6", on.clone())],
+            vec![(format!("{card}.PrimaryIpv6"), "true")],
+        ),
+        (
+            vec![spot.clone()],
+            vec![
+                ("InstanceMarketOptions.MarketType".into(), "spot"),
+                ("InstanceMarketOptions.SpotOptions.MaxPrice".into(), "0.50"),
+                ("TagSpecification.4.ResourceType".into(), "spot-instances-request"),
+            ],
+        ),
+        (
+            vec![spot.clone(), ("amazonec2-spot-price", text("0.07"))],
+            vec![("InstanceMarketOptions.SpotOptions.MaxPrice".into(), "0.07")],
+        ),
+        (
+            vec![("amazonec2-keypair-name", text("mine")), ("amazonec2-ssh-keypath", text("/k"))],
+            vec![("KeyName".into(), "mine")],
+        ),
+        (
+            vec![("amazonec2-tags", text("team,web,Name,other"))],
+            vec![
+                ("TagSpecification.1.Tag.1.Key".into(), "team"),
+                ("TagSpecification.1.Tag.1.Value".into(), "web"),
+                ("TagSpecification.1.Tag.2.Value".into(), "other"),
+            ],
+        ),
     ];
     for (given, wanted) in cases {
         let mut state = configured(&given);

@@ -100,7 +100,7 @@ async fn own_key(cloud: &Cloud<'_>, state: &DigitalOceanState) -> Result<(), Dri
 /// Deletes the machine's tag. It costs nothing, and the token may not be allowed to: then it stays.
 async fn tag(cx: &Cx<'_>, cloud: &Cloud<'_>, state: &DigitalOceanState) {
     let tagged = state.droplet_id != 0 || state.droplet_asked_at != 0 || state.firewall_asked_at != 0;
-    if state.marked_store.is_empty() || !(tagged || !state.firewall_id.is_empty()) {
+    if state.marked_store.is_empty() || (!tagged && state.firewall_id.is_empty()) {
         return;
     }
     let tag = mark::machine_tag(&state.mark());

@@ -233,7 +233,7 @@ impl Driver for Hetzner {
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
         let mut answers: Vec<Option<Result<Observed, DriverError>>> = Vec::new();
-        let mut asked: Vec<(usize, HetznerState)> = Vec::new();
+        let mut asked: Vec<Asked> = Vec::new();
         for (at, (_, state)) in hosts.iter().enumerate() {
             let typed = state.typed::<HetznerState>();
             match typed {
@@ -347,7 +347,7 @@ impl Hetzner {
     /// Looks at the machines of one project by one list.
     async fn look_at_project(
         &self,
-        group: &[(usize, HetznerState)],
+        group: &[Asked],
         report: &dyn Reporter,
     ) -> Vec<(usize, Result<Observed, DriverError>)> {
         let Some((_, first)) = group.first() else { return Vec::new() };
@@ -373,11 +373,11 @@ impl Hetzner {
     }
 }
 
+/// A machine that is asked about: its place among the questions, and its state.
+type Asked = (usize, HetznerState);
+
 /// Those of the same project as the machine at this place, and the others.
-fn split(
-    asked: Vec<(usize, HetznerState)>,
-    first: usize,
-) -> (Vec<(usize, HetznerState)>, Vec<(usize, HetznerState)>) {
+fn split(asked: Vec<Asked>, first: usize) -> (Vec<Asked>, Vec<Asked>) {
     let Some(model) = asked.iter().find(|(at, _)| *at == first).map(|(_, state)| state.clone()) else {
         return (Vec::new(), asked);
     };

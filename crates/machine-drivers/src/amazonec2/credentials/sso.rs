@@ -64,7 +64,7 @@ impl Chain<'_> {
         let text = std::fs::read_to_string(&file).map_err(|_| logged_out(profile))?;
         let mut kept: Value = serde_json::from_str(&text).map_err(|_| logged_out(profile))?;
         let end = kept.get("expiresAt").and_then(Value::as_str).and_then(remote::moment);
-        if !end.is_some_and(|end| end > SystemTime::now() + MARGIN) {
+        if end.is_none_or(|end| end <= SystemTime::now() + MARGIN) {
             self.renew_sso(profile, region, &mut kept).await?;
             // The old refresh token may be of no use any more: the next program needs the new one.
             keep(&file, &kept).map_err(|error| no_access(format!("{}: {error}", file.display())))?;
