@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{amazonec2, azure, digitalocean, generic, google, hetzner, hyperv, libvirt, none, openstack, qemu, virtualbox, vmwarefusion};
+use crate::{
+    amazonec2, azure, digitalocean, generic, google, hetzner, hyperv, libvirt, none, openstack, qemu,
+    virtualbox, vmwarefusion,
+};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
@@ -60,7 +63,24 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(names, ["amazonec2", "azure", "digitalocean", "generic", "google", "hetzner", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"]);
+        assert_eq!(
+            names,
+            [
+                "amazonec2",
+                "azure",
+                "digitalocean",
+                "generic",
+                "google",
+                "hetzner",
+                "hyperv",
+                "libvirt",
+                "none",
+                "openstack",
+                "qemu",
+                "virtualbox",
+                "vmwarefusion"
+            ]
+        );
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }

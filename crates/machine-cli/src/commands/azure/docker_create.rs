@@ -86,6 +86,7 @@ fn request(name: &str, flags: FlagValues) -> Result<CreateRequest, CliError> {
         install: InstallMethod::Url,
         registry_cas: Vec::new(),
         ssh_jumps: Vec::new(),
+        allow_from: Vec::new(),
         rollback: false,
     })
 }
