@@ -106,7 +106,6 @@ fn host_key(data: &str) -> Option<String> {
 }
 
 #[test]
-#[ignore = "not yet run through"]
 fn a_life_in_azure() {
     let Some(world) = World::new() else { return };
     let host = world.host(Variant::Docker);
@@ -134,7 +133,6 @@ fn a_life_in_azure() {
 }
 
 #[test]
-#[ignore = "not yet run through"]
 fn the_old_command_makes_a_docker_host() {
     let Some(world) = World::new() else { return };
     let host = world.host(Variant::Docker);
@@ -170,7 +168,7 @@ fn the_old_command_makes_a_docker_host() {
     let args = ["--tls", "--tlscacert", &ca, "--tlscert", &cert, "--tlskey", &key, "-H", &url, "info"];
     let mut docker = std::process::Command::new("docker");
     world.environment(&mut docker);
-    support::Ended::of("docker info", &docker.args(args).output().unwrap()).ok();
+    crate::support::Ended::of("docker info", &docker.args(args).output().unwrap()).ok();
     assert!(world.answer(&["ls", "-q"]).contains("old"), "it is a machine as any other");
 
     run(&["rm", "-y", "old"]).ok();

@@ -55,7 +55,7 @@ fn names(list: &[&str]) -> FlagValue {
 }
 
 /// The body that was put for things of a kind.
-fn put<'a>(exchanges: &'a [Exchange], kind: &str) -> Value {
+fn put(exchanges: &[Exchange], kind: &str) -> Value {
     let part = format!("/{kind}/");
     let of_kind = exchanges.iter().find(|exchange| {
         let request = &exchange.request;
@@ -298,7 +298,7 @@ fn two_hundred_machines_are_four_pages() {
     }
     let driver = driver();
     let names: Vec<MachineName> =
-        (0..199).map(|number| MachineName::new(&format!("m{number}")).unwrap()).collect();
+        (0..199).map(|number| MachineName::new(format!("m{number}")).unwrap()).collect();
     let states: Vec<DriverState> = names
         .iter()
         .map(|name| {

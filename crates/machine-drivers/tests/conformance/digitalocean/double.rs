@@ -129,6 +129,11 @@ fn size(slug: &str) -> Value {
     })
 }
 
+/// Whether a number is the one in a path.
+fn is_number(number: &Value, text: &str) -> bool {
+    number.as_i64().is_some_and(|number| text.parse() == Ok(number))
+}
+
 impl Provider for Account {
     fn answer(&mut self, request: &Request) -> Reply {
         let reply = match request.header("authorization") == format!("Bearer {TOKEN}") && !self.refuses {
@@ -175,7 +180,7 @@ impl Account {
             ("GET", []) => page(request, "ssh_keys", &self.keys),
             ("POST", []) => self.add_key(body),
             (method, [id]) => {
-                let is = |key: &Value| key["id"].to_string() == *id || key["fingerprint"] == *id;
+                let is = |key: &Value| is_number(&key["id"], id) || key["fingerprint"] == *id;
                 let Some(at) = self.keys.iter().position(is) else { return missing() };
                 if method == "DELETE" {
                     self.keys.remove(at);
@@ -219,7 +224,7 @@ impl Account {
                 page(request, "droplets", &all)
             }
             (method, [id, rest @ ..]) => {
-                let shown = |one: &Value| one["id"].to_string() == *id && self.shows(one);
+                let shown = |one: &Value| is_number(&one["id"], id) && self.shows(one);
                 let Some(at) = self.droplets.iter().position(shown) else { return missing() };
                 match (method, rest) {
                     ("GET", []) => {
