@@ -351,6 +351,16 @@ pub trait Driver: Send + Sync {
     /// [`ErrorKind::Config`] where the record can't be read.
     fn known(&self, state: &DriverState) -> Result<Known, DriverError>;
 
+    /// Whether what the flags leave to the surroundings is there: credentials in the files of a provider's own tools, a role
+    /// of the computer. Called after [`Driver::configure`], before `precreate`; an error is one of the flags, as in the
+    /// reference program, whose drivers look while they read them.
+    ///
+    /// # Errors
+    /// What is neither in the flags nor around.
+    async fn complete(&self, _cx: &Cx<'_>, _wish: &DriverState) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// Can `create` succeed? Looks at credentials, quota, names taken, tools installed, files named by flags.
     ///
     /// # Errors

@@ -84,31 +84,52 @@ fn complete(machine: &mut machine_core::Machine) {
 /// else is touched: `generic` and `none` have no secrets and are shown as the reference program shows them. A driver
 /// keeps a flag `DRIVER-access-token` under a key like `AccessToken`.
 fn redact(machine: &mut machine_core::Machine, drivers: &dyn DriverSource) {
-    let secrets = secret_flags(&machine.driver_name, drivers);
-    redact_keys(&mut machine.driver.0, &secrets);
+    let flags = Flags::of(&machine.driver_name, drivers);
+    redact_keys(&mut machine.driver.0, &flags);
 }
 
 /// The texts of a record that must not be shown.
 pub fn secrets_of(machine: &machine_core::Machine, drivers: &dyn DriverSource) -> Vec<String> {
-    let flags = secret_flags(&machine.driver_name, drivers);
-    let secret = machine.driver.0.iter().filter(|(key, _)| is_secret(key, &flags));
+    let flags = Flags::of(&machine.driver_name, drivers);
+    let secret = machine.driver.0.iter().filter(|(key, _)| flags.is_secret(key));
     secret.filter_map(|(_, value)| value.as_str().map(str::to_owned)).collect()
 }
 
-/// The names of a driver's secret flags, letters and digits only.
-fn secret_flags(driver: &str, drivers: &dyn DriverSource) -> Vec<String> {
-    let Ok(driver) = drivers.driver(driver) else { return Vec::new() };
-    driver.spec().flags.iter().filter(|flag| flag.secret).map(|flag| letters(&flag.name)).collect()
+/// Words in the name of a key that mean a secret, where no flag says otherwise.
+const SECRET_WORDS: [&str; 4] = ["token", "password", "secret", "passphrase"];
+
+/// The names of a driver's flags, letters and digits only.
+struct Flags {
+    secret: Vec<String>,
+    open: Vec<String>,
 }
 
-fn is_secret(key: &str, flags: &[String]) -> bool {
-    let key = letters(key);
-    !key.is_empty() && flags.iter().any(|flag| flag.ends_with(&key))
+impl Flags {
+    fn of(driver: &str, drivers: &dyn DriverSource) -> Self {
+        let Ok(driver) = drivers.driver(driver) else { return Self { secret: Vec::new(), open: Vec::new() } };
+        let names = |secret: bool| {
+            driver
+                .spec()
+                .flags
+                .iter()
+                .filter(|flag| flag.secret == secret)
+                .map(|flag| letters(&flag.name))
+                .collect()
+        };
+        Self { secret: names(true), open: names(false) }
+    }
+
+    /// Whether what stands under a key is a secret: a secret flag's value, or of no flag and called one.
+    fn is_secret(&self, key: &str) -> bool {
+        let key = letters(key);
+        let of = |flags: &[String]| !key.is_empty() && flags.iter().any(|flag| flag.ends_with(&key));
+        of(&self.secret) || !of(&self.open) && SECRET_WORDS.iter().any(|word| key.ends_with(word))
+    }
 }
 
-fn redact_keys(state: &mut Map<String, Value>, secrets: &[String]) {
+fn redact_keys(state: &mut Map<String, Value>, flags: &Flags) {
     for (key, value) in state {
-        if is_secret(key, secrets) && !matches!(value, Value::Null) && value.as_str() != Some("") {
+        if flags.is_secret(key) && !matches!(value, Value::Null) && value.as_str() != Some("") {
             *value = Secret::REDACTED.into();
         }
     }
@@ -124,17 +145,19 @@ mod tests {
 
     #[test]
     fn secret_flags_are_found_under_their_keys() {
-        let flags = ["digitalocean-access-token", "amazonec2-secret-key", "openstack-password"];
-        let secrets: Vec<String> = flags.map(letters).into();
+        let flags = Flags {
+            secret: ["amazonec2-secret-key", "openstack-password", "hetzner-api-token"].map(letters).into(),
+            open: ["amazonec2-metadata-token"].map(letters).into(),
+        };
         let mut state: Map<String, Value> = serde_json::from_value(serde_json::json!({
             "IPAddress": "1.2.3.4", "AccessToken": "hunter2", "SecretKey": "", "Password": null, "SSHKeyPath": "/key",
-            "secret_key": "hunter2",
+            "secret_key": "hunter2", "MetadataToken": "optional",
         }))
         .unwrap();
-        redact_keys(&mut state, &secrets);
+        redact_keys(&mut state, &flags);
         let want = serde_json::json!({
             "IPAddress": "1.2.3.4", "AccessToken": "<redacted>", "SecretKey": "", "Password": null,
-            "SSHKeyPath": "/key", "secret_key": "<redacted>",
+            "SSHKeyPath": "/key", "secret_key": "<redacted>", "MetadataToken": "optional",
         });
         assert_eq!(Value::Object(state), want);
     }

@@ -6,10 +6,13 @@ mod double;
 
 use std::sync::{Arc, Mutex};
 
+use crate::host::{boot, host_of_image, host_with_engine, off, on};
 use crate::support::{World, assert_works, inside};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use double::{Azure, CLIENT, Happens, SECRET, SUBSCRIPTION};
 use machine_testkit::double::Double;
-use machine_testkit::lab::{Host, Variant};
+use machine_testkit::lab::Host;
 use serde_json::Value;
 
 /// What the double's machines are told to do, for the host to do it.
@@ -58,61 +61,27 @@ impl Cloud {
     }
 }
 
-/// What a machine of Azure's does at that moment.
+/// What a machine of Azure's does at that moment. Its user and key are in the user data, too.
 fn obey(host: &Host, what: Happens, body: &Value) {
     match what {
-        Happens::Made => first_boot(host, body),
-        // A host of the lab that is frozen answers nobody, as one that is off.
-        Happens::Stopped => host.pause().unwrap(),
-        Happens::Started => host.resume().unwrap(),
+        Happens::Made => {
+            let data = body.pointer("/properties/osProfile/customData").and_then(Value::as_str).unwrap();
+            boot(host, &String::from_utf8(STANDARD.decode(data).unwrap()).unwrap(), &[]);
+        }
+        Happens::Stopped => off(host),
+        Happens::Started => on(host),
         Happens::Removed => {}
     }
-}
-
-/// The user, its key, and the host key of the user data where there is one.
-fn first_boot(host: &Host, body: &Value) {
-    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
-    let user = text("/properties/osProfile/adminUsername");
-    let key = text("/properties/osProfile/linuxConfiguration/ssh/publicKeys/0/keyData");
-    let encoded = text("/properties/osProfile/customData");
-    let data = inside(host, &format!("echo {encoded} | base64 -d"));
-    if let Some(private) = host_key(&data) {
-        inside(
-            host,
-            &format!(
-                "rm -f /etc/ssh/ssh_host_*; printf '%s\\n' '{private}' > /etc/ssh/ssh_host_ed25519_key; chmod 600 /etc/ssh/ssh_host_ed25519_key; systemctl restart ssh"
-            ),
-        );
-    }
-    let line = format!(
-        "id {user} >/dev/null 2>&1 || useradd -m -s /bin/bash {user}; mkdir -p /home/{user}/.ssh; \
-         echo '{key}' > /home/{user}/.ssh/authorized_keys; chown -R {user} /home/{user}/.ssh; \
-         echo '{user} ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/90-cloud; chmod 440 /etc/sudoers.d/90-cloud"
-    );
-    inside(host, &line);
-}
-
-/// The private host key that stands in user data, without what it is indented by.
-fn host_key(data: &str) -> Option<String> {
-    let lines = data.lines().map(str::trim).skip_while(|line| !line.starts_with("-----BEGIN"));
-    let mut key = Vec::new();
-    for line in lines {
-        key.push(line);
-        if line.starts_with("-----END") {
-            return Some(key.join("\n"));
-        }
-    }
-    None
 }
 
 #[test]
 fn a_life_in_azure() {
     let Some(world) = World::new() else { return };
-    let host = world.host(Variant::Docker);
+    let host = host_of_image(&world);
     let cloud = Cloud::with(&host);
     let run = |args: &[&str]| cloud.run(&world, &host, args);
 
-    let created = run(&["create", "-d", "azure", "staging"]);
+    let created = run(&["create", "-d", "azure", "--engine-install", "distro", "staging"]);
     created.ok();
     assert!(!created.to_string().contains(SECRET), "the secret shows");
     let environment = cloud.environment();
@@ -135,7 +104,7 @@ fn a_life_in_azure() {
 #[test]
 fn the_old_command_makes_a_docker_host() {
     let Some(world) = World::new() else { return };
-    let host = world.host(Variant::Docker);
+    let host = host_with_engine(&world);
     let cloud = Cloud::with(&host);
     let run = |args: &[&str]| cloud.run(&world, &host, args);
     let image = "Canonical:ubuntu-24_04-lts:server:latest";

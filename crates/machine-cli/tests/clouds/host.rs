@@ -9,7 +9,16 @@ use crate::support::{World, inside};
 
 /// A host as clouds' images are: with cloud-init, without an engine.
 pub fn host_of_image(world: &World) -> Host {
-    let host = world.host_with(Variant::Bare, Options { with_network: true, ..Options::default() });
+    with_cloud_init(world, Variant::Bare)
+}
+
+/// The same with an engine in it, for what installs one from where the lab can't reach.
+pub fn host_with_engine(world: &World) -> Host {
+    with_cloud_init(world, Variant::Docker)
+}
+
+fn with_cloud_init(world: &World, variant: Variant) -> Host {
+    let host = world.host_with(variant, Options { with_network: true, ..Options::default() });
     inside(&host, "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install cloud-init");
     inside(
         &host,

@@ -7,15 +7,20 @@ mod cloud;
 
 use std::sync::Arc;
 
-use crate::support::{World, assert_works, inside};
+use crate::host::{boot, host_with_engine, off, on};
+use crate::support::{World, assert_works};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cloud::{Cloud, PASSWORD, USER};
 use machine_testkit::double::{Double, Provider, Reply, Request};
-use machine_testkit::lab::{Host, Variant};
+use machine_testkit::lab::Host;
 
 /// A cloud of which the only server is a lab host.
 struct Booting {
     cloud: Cloud,
     host: Arc<Host>,
+    /// The public keys that came to nova.
+    keys: Vec<String>,
 }
 
 impl Provider for Booting {
@@ -23,14 +28,16 @@ impl Provider for Booting {
         let reply = self.cloud.answer(request);
         let body = request.json();
         if reply.status < 300 && request.method == "POST" {
-            if let Some(key) = body["keypair"]["public_key"].as_str() {
-                inside(&self.host, &format!("echo '{key}' >> /root/.ssh/authorized_keys"));
+            self.keys.extend(body["keypair"]["public_key"].as_str().map(str::to_owned));
+            if let Some(data) = body["server"]["user_data"].as_str() {
+                let data = String::from_utf8(STANDARD.decode(data).unwrap()).unwrap();
+                boot(&self.host, &data, &self.keys);
             }
             if body.get("os-stop").is_some() {
-                self.host.pause().unwrap();
+                off(&self.host);
             }
             if body.get("os-start").is_some() {
-                self.host.resume().unwrap();
+                on(&self.host);
             }
         }
         reply
@@ -38,14 +45,13 @@ impl Provider for Booting {
 }
 
 #[test]
-#[ignore = "the lab host makes its own SSH host key, and the lifecycle must not expect a seeded one of user data that others can read"]
 fn a_life() {
     let Some(world) = World::new() else { return };
-    let host = Arc::new(world.host(Variant::Docker));
+    let host = Arc::new(host_with_engine(&world));
     let address = host.address().to_string();
     let mut cloud = Cloud::default();
     cloud.next_address = Some(address.clone());
-    let double = Double::start(Booting { cloud, host: Arc::clone(&host) });
+    let double = Double::start(Booting { cloud, host: Arc::clone(&host), keys: Vec::new() });
     let url = double.url();
     double.provider().cloud.url.clone_from(&url);
 

@@ -134,6 +134,10 @@ impl Driver for Amazonec2 {
         })
     }
 
+    async fn complete(&self, cx: &Cx<'_>, wish: &DriverState) -> Result<(), DriverError> {
+        self.session(&Ec2State::read(wish)?, cx.report).await.map(drop)
+    }
+
     async fn precreate(&self, cx: &Cx<'_>, wish: &DriverState) -> Result<(), DriverError> {
         let state = Ec2State::read(wish)?;
         let session = self.session(&state, cx.report).await?;
