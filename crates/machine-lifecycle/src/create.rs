@@ -33,7 +33,7 @@ impl Lifecycle {
         let context = ConfigureContext { name: &request.name, store_path: self.store.root() };
         let wish =
             driver.configure(&context, &request.flags).map_err(|error| Error::Configure(Box::new(error)))?;
-        let host = Host::new(&self.store, &request.name, "", report);
+        let host = self.host(&*driver, &request.name, report)?;
         driver.complete(&host.cx(), &wish).await.map_err(|error| Error::Configure(Box::new(error)))?;
         let machine = self.record(&request, &*driver, wish);
 
