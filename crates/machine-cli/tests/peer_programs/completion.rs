@@ -25,12 +25,12 @@ const OFFERS: &[(&str, &[&str], &[&str])] = &[
 const ENDS: &[(&str, &str)] = &[
     ("docker-machine insp", "docker-machine inspect"),
     ("docker-machine inspect other", "docker-machine inspect other-machine"),
-    ("docker-machine create --driver=g", "docker-machine create --driver=generic"),
+    ("docker-machine create --driver=gen", "docker-machine create --driver=generic"),
     (
         "docker-machine create -d generic --generic-ip",
         "docker-machine create -d generic --generic-ip-address",
     ),
-    ("docker-machine ls --filter driver=g", "docker-machine ls --filter driver=generic"),
+    ("docker-machine ls --filter driver=gen", "docker-machine ls --filter driver=generic"),
     ("docker-machine ls --filter state=Not", r"docker-machine ls --filter state=Not\ Found"),
     ("docker-machine scp o", "docker-machine scp other-machine:"),
     ("docker-machine scp a", r"docker-machine scp a\ b"),

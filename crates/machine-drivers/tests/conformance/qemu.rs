@@ -89,9 +89,13 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 /// Whether a process may still have files open and locked: a killed one loses its memory, and with it its command line,
 /// before that. What is left to be waited for is a zombie.
 fn holds_files(pid: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
+    // All threads share the files: the last one of them closes them.
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.into_iter().any(|thread| {
+        let status = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        !matches!(state, None | Some('Z' | 'X'))
+    })
 }
 
 /// The name of the backing file stands in the first cluster.
