@@ -58,6 +58,12 @@ impl DriverError {
         self
     }
 
+    /// The same error once more, for each of many that one answer was about. The error underneath stays with the first.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { kind: self.kind, message: self.message.clone(), hint: self.hint.clone(), source: None }
+    }
+
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

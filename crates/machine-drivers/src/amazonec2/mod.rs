@@ -105,15 +105,6 @@ impl Default for Amazonec2 {
     }
 }
 
-/// One error, said once for each of many machines.
-fn again(error: &DriverError) -> DriverError {
-    let made = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
-    }
-}
-
 #[async_trait]
 impl Driver for Amazonec2 {
     fn spec(&self) -> &DriverSpec {
@@ -201,7 +192,7 @@ impl Driver for Amazonec2 {
                 let Some(state) = of(at) else { continue };
                 let answer = match &seen {
                     Ok(seen) => observe::observed(state.clone(), seen.get(&state.instance_id)),
-                    Err(error) => Err(again(error)),
+                    Err(error) => Err(error.again()),
                 };
                 answers.insert(*at, answer);
             }

@@ -158,7 +158,7 @@ async fn of_account(
     // A list is no time to ask somebody to sign in.
     let arm = match azure.arm(account, cx.store_path, cx.report, false).await {
         Ok(arm) => arm,
-        Err(error) => return places.iter().map(|_| Err(again(&error))).collect(),
+        Err(error) => return places.iter().map(|_| Err(error.again())).collect(),
     };
     let seen = Seen::all(&arm).await;
     let mut answers = Vec::with_capacity(places.len());
@@ -173,17 +173,8 @@ async fn of_account(
                     Err(error) => Err(error),
                 }
             }
-            Err(error) => Err(again(error)),
+            Err(error) => Err(error.again()),
         });
     }
     answers
-}
-
-/// The same error for another machine.
-fn again(error: &DriverError) -> DriverError {
-    let same = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => same.with_hint(hint),
-        None => same,
-    }
 }

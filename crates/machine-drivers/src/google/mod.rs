@@ -116,15 +116,6 @@ impl Entrance {
     }
 }
 
-/// What a driver's error of a kind stands for, said once for each of many machines.
-fn again(error: &DriverError) -> DriverError {
-    let made = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
-    }
-}
-
 /// What machines have in common that are looked at by one list.
 type Group = (String, String, String, String, String, String);
 
@@ -148,7 +139,7 @@ impl Google {
         report: &dyn Reporter,
     ) -> Vec<Result<Observed, DriverError>> {
         let zone = states[0].zone().unwrap_or_default();
-        let all_of = |error: &DriverError| states.iter().map(|_| Err(again(error))).collect();
+        let all_of = |error: &DriverError| states.iter().map(|_| Err(error.again())).collect();
         let entrance = match self.enter(states[0]) {
             Ok(entrance) => entrance,
             Err(error) => return all_of(&error),
@@ -268,7 +259,7 @@ impl Driver for Google {
             }
         }
         let unread = |number: usize| match &states[number] {
-            Err(error) => Err(again(error)),
+            Err(error) => Err(error.again()),
             Ok(state) => Err(observe::gone(state)),
         };
         answers.into_iter().enumerate().map(|(n, answer)| answer.unwrap_or_else(|| unread(n))).collect()

@@ -368,7 +368,7 @@ impl Hetzner {
                 };
                 group.iter().map(|(at, state)| (*at, look(state))).collect()
             }
-            Err(error) => group.iter().map(|(at, _)| (*at, Err(again(&error)))).collect(),
+            Err(error) => group.iter().map(|(at, _)| (*at, Err(error.again()))).collect(),
         }
     }
 }
@@ -382,15 +382,6 @@ fn split(asked: Vec<Asked>, first: usize) -> (Vec<Asked>, Vec<Asked>) {
         return (Vec::new(), asked);
     };
     asked.into_iter().partition(|(_, state)| same_project(state, &model))
-}
-
-/// The same error for another machine.
-fn again(error: &DriverError) -> DriverError {
-    let same = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => same.with_hint(hint),
-        None => same,
-    }
 }
 
 fn already(what: &str) -> DriverError {

@@ -164,20 +164,11 @@ pub(super) async fn observe_many(hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result
         Err(error) => Err(error),
     };
     let one = |(cx, state): &(Cx<'_>, &DriverState)| {
-        let (shell, listing) = asked.as_ref().map_err(again)?;
+        let (shell, listing) = asked.as_ref().map_err(DriverError::again)?;
         let typed = super::read(state)?;
         seen(&Host::new(shell, cx, &typed), listing, typed)
     };
     hosts.iter().map(one).collect()
-}
-
-/// The same error once more, for another machine.
-fn again(error: &DriverError) -> DriverError {
-    let same = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => same.with_hint(hint),
-        None => same,
-    }
 }
 
 fn seen(host: &Host<'_>, listing: &Listing, mut state: HypervState) -> Result<Observed, DriverError> {

@@ -256,15 +256,6 @@ fn base(cx: &ConfigureContext<'_>, ssh_user: String) -> Base {
     Base { ssh_user, ssh_key_path: key.to_string_lossy().into_owned(), ..Base::new(cx) }
 }
 
-/// What a driver's error of a kind stands for, said once for each of many machines.
-fn again(error: &DriverError) -> DriverError {
-    let made = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
-    }
-}
-
 #[async_trait]
 impl Driver for Libvirt {
     fn spec(&self) -> &DriverSpec {
@@ -394,7 +385,7 @@ impl Driver for Libvirt {
                     Some(now) => Ok(Observed { state: *now, ..Observed::default() }),
                     None => Err(observe::gone(&state.uri)),
                 },
-                Err(error) => Err(again(error)),
+                Err(error) => Err(error.again()),
             });
         }
         answers

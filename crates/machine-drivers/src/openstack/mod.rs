@@ -139,7 +139,7 @@ impl Openstack {
             cloud.list::<Server>(Service::Compute, &["servers", "detail"], &[], doing).await
         };
         match listed.await {
-            Err(error) => hosts.iter().map(|_| Err(again(&error))).collect(),
+            Err(error) => hosts.iter().map(|_| Err(error.again())).collect(),
             Ok(servers) => {
                 let by_id: BTreeMap<&str, &Server> =
                     servers.iter().map(|server| (server.id.as_str(), server)).collect();
@@ -168,15 +168,6 @@ fn names(state: &OpenstackState) -> Names {
         &state.server_group_name,
     ]
     .map(Clone::clone)
-}
-
-/// What a driver's error stands for, said once for each of many machines.
-fn again(error: &DriverError) -> DriverError {
-    let made = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
-    }
 }
 
 /// What a look at a server tells of a machine.

@@ -67,22 +67,13 @@ pub(super) async fn observe_many(
         Err(error) => Err(error),
     };
     let one = |(machine_dir, state): &(&Path, Result<VirtualboxState, DriverError>)| {
-        let state = state.as_ref().map_err(again)?;
-        let all = all.as_ref().map_err(again)?;
+        let state = state.as_ref().map_err(DriverError::again)?;
+        let all = all.as_ref().map_err(DriverError::again)?;
         let found = all.iter().find(|vm| vm.is(machine_dir, state));
         let now = found.map(|vm| vm.state).ok_or_else(|| vm::gone(&state.base.machine_name))?;
         Ok(Observed { state: now, ..Observed::default() })
     };
     hosts.iter().map(one).collect()
-}
-
-/// An error that is told to each of many.
-fn again(error: &DriverError) -> DriverError {
-    let made = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => made.with_hint(hint),
-        None => made,
-    }
 }
 
 async fn address_of(manage: &VBoxManage, vm: &Vm) -> Result<Option<Ipv4Addr>, DriverError> {

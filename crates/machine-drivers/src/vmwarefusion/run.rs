@@ -190,19 +190,10 @@ pub(super) async fn observe_many(hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result
     for (cx, state) in hosts {
         answers.push(match &asked {
             Ok((programs, running)) => seen(programs, cx, state, running).await,
-            Err(error) => Err(again(error)),
+            Err(error) => Err(error.again()),
         });
     }
     answers
-}
-
-/// The same error once more, for another machine.
-fn again(error: &DriverError) -> DriverError {
-    let same = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => same.with_hint(hint),
-        None => same,
-    }
 }
 
 async fn seen(
