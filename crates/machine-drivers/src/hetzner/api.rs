@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use machine_core::{DriverError, ErrorKind, Reporter};
-use machine_http::api::{Answer, Api, ApiError, Call, Refusal, Seen, Token};
+use machine_http::api::{Answer, Api, ApiError, Call, Poll, Refusal, Seen, Token};
 use machine_http::{Client, Method};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -163,12 +163,20 @@ pub(super) struct Project<'a> {
     client: Client,
     endpoint: String,
     token: Token,
+    pause: Duration,
     report: &'a dyn Reporter,
 }
 
 impl<'a> Project<'a> {
-    pub(super) fn new(client: Client, endpoint: String, token: Token, report: &'a dyn Reporter) -> Self {
-        Self { client, endpoint, token, report }
+    /// `pause` is the longest between two looks at what is waited for.
+    pub(super) fn new(
+        client: Client,
+        endpoint: String,
+        token: Token,
+        pause: Duration,
+        report: &'a dyn Reporter,
+    ) -> Self {
+        Self { client, endpoint, token, pause, report }
     }
 
     async fn send(
@@ -315,8 +323,9 @@ impl<'a> Project<'a> {
         let what = open.iter().map(|action| action.command.replace('_', " ")).collect::<Vec<_>>().join(", ");
         let numbers: Vec<String> = open.iter().map(|action| action.id.to_string()).collect();
         let query: Vec<(&str, &str)> = numbers.iter().map(|number| ("id", number.as_str())).collect();
-        cloud::wait_for(self.report, &format!("Hetzner to {what}"), limit, || self.look_at_actions(&query))
-            .await
+        let what = format!("Hetzner to {what}");
+        let wait = Poll { longest: self.pause, ..Poll::new(&what, limit) };
+        cloud::wait_as(self.report, &wait, || self.look_at_actions(&query)).await
     }
 
     async fn look_at_actions(&self, query: &[(&str, &str)]) -> Result<Seen<()>, DriverError> {

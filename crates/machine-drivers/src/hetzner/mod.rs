@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
@@ -77,7 +78,8 @@ impl Hetzner {
         let endpoint = cloud::endpoint(flags::ENDPOINT, &state.endpoint, api::ENDPOINT)?;
         let token = Token::bearer(state.access_token.expose())
             .map_err(|error: ApiError| trouble(&READING, "Hetzner can't be asked", &error))?;
-        Ok(Project::new(client, endpoint, token, report))
+        let pause = Duration::from_secs(state.wait_on_polling.max(1));
+        Ok(Project::new(client, endpoint, token, pause, report))
     }
 }
 
