@@ -34,7 +34,7 @@ pub struct BuildOptions {
     /// The release of Debian by its code name, e.g. `bookworm`; where it is not given, that of this computer if it runs Debian, else the
     /// current stable one.
     pub suite: Option<String>,
-    /// The address of the package archive, e.g. `http://deb.debian.org/debian`; where it is not given, the one in apt's configuration.
+    /// The address of the package archive, e.g. `http://mirror.example/debian`; where it is not given, the one in apt's configuration.
     pub mirror: Option<String>,
     /// The size of the disk, MiB. Machines may have larger ones: the image grows with them.
     pub disk_mib: u64,
