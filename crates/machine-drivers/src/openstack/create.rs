@@ -164,7 +164,7 @@ fn complete(mut body: Value, state: &OpenstackState, own_group: Option<&str>) ->
 /// `key1,value1,key2,value2`, as the reference program takes it: what has no pair is left out.
 fn metadata(cx: &Cx<'_>, text: &str) -> BTreeMap<String, String> {
     let items: Vec<&str> = text.split(',').collect();
-    if !text.is_empty() && items.len() % 2 != 0 {
+    if !text.is_empty() && !items.len().is_multiple_of(2) {
         cx.report.report(Event::Warning(format!(
             "Metadata are not key value in pairs. {} elements found",
             items.len()
