@@ -74,7 +74,19 @@ pub fn cli() -> Command {
 pub fn run(_: &ArgMatches) -> Outcome {
     packages()?;
     peers()?;
+    azure_models()?;
     base()
+}
+
+/// The models of Microsoft's SDK, against which requests to Azure are checked, under `target/azure-models`.
+pub fn azure_models() -> Outcome {
+    if skip::find_program("python3").is_none() {
+        say!("no python3 here: requests to Azure are not checked against Microsoft's models");
+        return Ok(());
+    }
+    let mut install = workspace::command("sh");
+    install.arg("crates/machine-drivers/tests/data/azure/install.sh");
+    workspace::run(install.arg(workspace::target().join("azure-models")))
 }
 
 /// Other people's programs that drive ours, from the registries of Python and Node.js, under `target/peers`.

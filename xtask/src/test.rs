@@ -31,6 +31,7 @@ pub fn run(given: &ArgMatches) -> Outcome {
     let mut closing = Vec::new();
     stages.run("packages", setup::packages);
     stages.run("peers", setup::peers);
+    stages.run("models of Azure", setup::azure_models);
     stages.run("lab", setup::base);
     stages.run("format", || run_process(&mut cargo(&["fmt", "--all", "--check"])));
     stages.run("clippy", || {

@@ -15,8 +15,8 @@ use machine_core::Silent;
 use machine_lifecycle::{Lifecycle, Settings};
 use machine_store::Store;
 
-use crate::args::{Arguments, Flag, WordKind, command_tree, default_store_path};
-use crate::commands::{COMMANDS, FAMILIES, create};
+use crate::args::{Arguments, Command, WordKind, command_tree, default_store_path};
+use crate::commands::{self, COMMANDS, FAMILIES};
 use crate::error::CliError;
 use crate::{invocation, runtime};
 
@@ -57,11 +57,12 @@ fn line() -> Vec<String> {
     std::env::args().skip_while(|word| word != "--").skip(2).collect()
 }
 
-/// All commands, with candidates for names, drivers, shells and filters. `create` has the flags of the driver that
-/// stands on the line so far.
+/// All commands, with candidates for names, drivers, shells and filters. Commands that take a driver's flags have those of
+/// the driver that stands on the line so far.
 fn tree() -> clap::Command {
-    let flags: Vec<Flag> = create::driver_flags(&line()).unwrap_or_default();
-    command_tree(COMMANDS, FAMILIES, &flags).mut_subcommands(|subcommand| {
+    let line = line();
+    let more = |command: &Command| commands::driver_flags(command.name, &line).unwrap_or_default();
+    command_tree(COMMANDS, FAMILIES, more).mut_subcommands(|subcommand| {
         let name = subcommand.get_name().to_owned();
         if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
             return subcommand.mut_args(|arg| with_candidates(arg, command.arguments));
@@ -82,7 +83,7 @@ fn with_candidates(arg: Arg, arguments: Arguments) -> Arg {
             words.get(at).map_or_else(|| arg.clone(), |word| with_word(arg.clone(), word.is))
         }
         ("arg", Arguments::Locations) => arg.hide(false).add(ArgValueCompleter::new(locations)),
-        ("arg", Arguments::Command) => arg.hide(false).add(ArgValueCandidates::new(commands)),
+        ("arg", Arguments::Command) => arg.hide(false).add(ArgValueCandidates::new(command_names)),
         ("arg", Arguments::Words(words)) => arg
             .hide(false)
             .add(ArgValueCandidates::new(move || words.iter().map(CompletionCandidate::new).collect())),
@@ -161,7 +162,7 @@ fn locations(typed: &OsStr) -> Vec<CompletionCandidate> {
     fitting.map(CompletionCandidate::new).chain(PathCompleter::any().complete(typed)).collect()
 }
 
-fn commands() -> Vec<CompletionCandidate> {
+fn command_names() -> Vec<CompletionCandidate> {
     let alone = COMMANDS.iter().filter(|command| command.family().is_none()).map(|command| command.name);
     alone.chain(FAMILIES.iter().map(|family| family.name)).map(CompletionCandidate::new).collect()
 }

@@ -53,13 +53,18 @@ pub fn install_panic_hook() {
 /// report.
 pub fn of_failure(error: &Error, store: &Path, command: &str, driver: &str) -> CliError {
     let failure = CliError::from_lifecycle(error);
-    if error.kind() == Kind::User || error.exit_code() != 1 {
-        return failure;
-    }
-    match report(store, command, driver, &crate::error::chain(error)) {
+    match report_of(error, store, command, driver) {
         Some(where_it_is) => failure.and_hint(&where_it_is),
         None => failure,
     }
+}
+
+/// Writes a report of a failure that is the world's fault, and returns what to tell the user.
+pub fn report_of(error: &Error, store: &Path, command: &str, driver: &str) -> Option<String> {
+    if error.kind() == Kind::User || error.exit_code() != 1 {
+        return None;
+    }
+    report(store, command, driver, &crate::error::chain(error))
 }
 
 /// Writes a report and returns what to tell the user, unless the user does not want reports. A report that can't be
@@ -69,6 +74,7 @@ fn report(store: &Path, command: &str, driver: &str, cause: &str) -> Option<Stri
         debug::note("Opting out of crash reporting.");
         return None;
     }
+    debug::hide_records(store);
     match write(store, &text(command, driver, cause)) {
         Ok(path) => Some(format!(
             "A crash report is in {}. It is sent nowhere; look through it before you show it to others. An empty \

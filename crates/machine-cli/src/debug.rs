@@ -3,13 +3,18 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use machine_core::Secret;
+use machine_store::Store;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+
+use crate::commands::inspect;
+use crate::invocation;
 
 /// How many lines a crash report gets.
 const KEPT: usize = 500;
@@ -27,8 +32,22 @@ pub fn start(show: bool) {
 
 /// Makes a text disappear from everything that is kept and shown. Short texts would take too much else with them.
 pub fn hide(secret: &str) {
-    if secret.len() >= 4 {
-        HIDDEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(secret.to_owned());
+    if secret.len() < 4 {
+        return;
+    }
+    let mut hidden = HIDDEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // The machines of an account have the same.
+    if !hidden.iter().any(|known| known == secret) {
+        hidden.push(secret.to_owned());
+    }
+}
+
+/// Makes the secrets that the records hold disappear, too: drivers use them, and a provider may repeat them in an answer.
+pub fn hide_records(store: &Path) {
+    let (store, drivers) = (Store::new(store), invocation::drivers());
+    for name in store.machine_names().unwrap_or_default() {
+        let secrets = store.load(&name).map(|machine| inspect::secrets_of(&machine, &*drivers));
+        secrets.unwrap_or_default().iter().for_each(|secret| hide(secret));
     }
 }
 

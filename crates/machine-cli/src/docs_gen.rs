@@ -35,7 +35,11 @@ pub fn write_all(folder: &Path, pages: Vec<Page>) -> Result<(), CliError> {
 /// # Errors
 /// Where a page can't be made.
 pub fn man_pages() -> Result<Vec<Page>, CliError> {
-    let tree = command_tree(COMMANDS, FAMILIES, &all_driver_flags());
+    let more = |command: &Command| match command.name {
+        "create" => all_driver_flags(),
+        _ => Vec::new(),
+    };
+    let tree = command_tree(COMMANDS, FAMILIES, more);
     let page = |name: String, command: clap::Command| -> Result<Page, CliError> {
         let mut text = Vec::new();
         clap_mangen::Man::new(command.name(name.clone()))
@@ -198,7 +202,8 @@ fn flag_table(title: &str, flags: &[Flag]) -> String {
 }
 
 fn value_name(flag: &Flag) -> String {
-    format!(" {}", if flag.value_name.is_empty() { "VALUE" } else { flag.value_name })
+    let name = if flag.value_name.is_empty() { "VALUE" } else { flag.value_name };
+    format!(" {}", name.replace('|', "\\|"))
 }
 
 fn environment(drivers: &dyn DriverSource) -> String {

@@ -113,8 +113,7 @@ pub fn no_such_command(name: &str) -> CliError {
 
 fn run_command(command: &'static Command, front: &Front, program: &Program) -> Result<(), CliError> {
     // A driver's flags are known only when the driver is; its error comes before any other, as in the reference.
-    let driver_flags =
-        if command.name == "create" { commands::create::driver_flags(&front.rest)? } else { Vec::new() };
+    let driver_flags = commands::driver_flags(command.name, &front.rest)?;
     let own: Vec<Flag> = command.flags.iter().chain(&driver_flags).cloned().collect();
     let raw = command.arguments == Arguments::MachineThenRaw;
     let help = || help_of(single(command, &driver_flags));
@@ -126,6 +125,9 @@ fn run_command(command: &'static Command, front: &Front, program: &Program) -> R
     let globals: Vec<Given> = front.given.iter().chain(&back.globals).cloned().collect();
     let globals = Globals::read(&globals)?;
     debug::start(globals.debug);
+    if globals.debug {
+        debug::hide_records(&globals.store_path);
+    }
     crate::crash::remember(&globals.store_path, command.name);
     let args = Args::read(&own, &back.given, back.plain)?;
     for flag in own.iter().filter(|flag| flag.spec.secret) {

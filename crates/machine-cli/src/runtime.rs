@@ -2,7 +2,11 @@
 
 use std::future::Future;
 
+use machine_core::Machine;
+use machine_lifecycle::Lifecycle;
+
 use crate::error::{CliError, INTERRUPTED};
+use crate::progress::{self, To, View};
 
 /// The exit code after SIGTERM, as shells count it.
 #[cfg(unix)]
@@ -44,6 +48,19 @@ where
 /// As [`run`].
 pub fn look<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     run(future, || None)
+}
+
+/// A machine with its address, where only its driver knows it: it is asked once. All others need neither a driver nor a runtime.
+///
+/// # Errors
+/// What is wrong with the record, or that it was interrupted.
+pub fn with_address(lifecycle: &Lifecycle, machine: Machine) -> Result<Machine, CliError> {
+    // What is wrong with a record is said where its address is read.
+    if !lifecycle.lacks_address(&machine).unwrap_or(false) {
+        return Ok(machine);
+    }
+    let report = progress::reporter(&machine.name, To::Stderr, View::Lines);
+    look(async { Ok(lifecycle.with_address(machine, &*report).await?) })
 }
 
 enum End {

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-/// Cases of drivers that this program does not have yet.
-const LATER: &[(&str, &str)] = &[
+/// Cases of drivers that a build may be without; they are replayed where it has them.
+const OF_DRIVERS: &[(&str, &str)] = &[
     ("026-create-aws-nocreds", "amazonec2"),
     ("027-create-do-notoken", "digitalocean"),
     ("028-create-os-noauth", "openstack"),
@@ -79,6 +79,12 @@ impl Place {
                 std::fs::write(file, self.put(&step.text)).unwrap();
             }
         }
+    }
+
+    fn has_driver(&self, name: &str) -> bool {
+        let mut help = Command::new(format!("{}/docker-machine", self.bin));
+        help.args(["create", "-d", name, "--help"]).stdout(Stdio::null()).stderr(Stdio::null());
+        help.status().unwrap().success()
     }
 
     fn run(&self, case: &Case) -> (i32, String, String) {
@@ -175,8 +181,10 @@ fn the_recorded_command_lines_of_the_reference() {
     for line in include_str!("data/golden.jsonl").lines() {
         let case: Case = serde_json::from_str(line).unwrap();
         place.prepare(&case);
-        if let Some((_, driver)) = LATER.iter().find(|(id, _)| *id == case.id) {
-            eprintln!("skipped {}: there is no driver {driver} yet", case.id);
+        if let Some((_, driver)) = OF_DRIVERS.iter().find(|(id, _)| *id == case.id)
+            && !place.has_driver(driver)
+        {
+            eprintln!("skipped {}: there is no driver {driver} here", case.id);
             continue;
         }
         let differences = differences(&case, &place.run(&case));

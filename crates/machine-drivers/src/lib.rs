@@ -6,11 +6,16 @@
 //! A new driver is a folder and one line in [`registry`].
 #![forbid(unsafe_code)]
 
+pub mod amazonec2;
+pub mod azure;
 pub mod base;
 mod boot2docker;
 mod cloud;
 pub mod default;
+pub mod digitalocean;
 pub mod generic;
+pub mod google;
+pub mod hetzner;
 pub mod hyperv;
 mod hypervisor_lock;
 pub mod libvirt;

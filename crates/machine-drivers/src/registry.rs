@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use machine_core::{Driver, DriverError, DriverSource, ErrorKind};
 
-use crate::{generic, hyperv, libvirt, none, openstack, qemu, virtualbox, vmwarefusion};
+use crate::{amazonec2, azure, digitalocean, generic, google, hetzner, hyperv, libvirt, none, openstack, qemu, virtualbox, vmwarefusion};
 
 /// Makes a driver. It costs nothing: drivers keep no state.
 type Make = fn() -> Arc<dyn Driver>;
 
 /// Every built-in driver, by name. One line each.
 const DRIVERS: &[(&str, Make)] = &[
+    (amazonec2::NAME, || Arc::new(amazonec2::Amazonec2::new())),
+    (azure::NAME, || Arc::new(azure::Azure::new())),
+    (digitalocean::NAME, || Arc::new(digitalocean::DigitalOcean::new())),
     (generic::NAME, || Arc::new(generic::Generic::new())),
+    (google::NAME, || Arc::new(google::Google::new())),
+    (hetzner::NAME, || Arc::new(hetzner::Hetzner::new())),
     (hyperv::NAME, || Arc::new(hyperv::Hyperv::new())),
     (libvirt::NAME, || Arc::new(libvirt::Libvirt::new())),
     (none::NAME, || Arc::new(none::None::new())),
@@ -55,10 +60,7 @@ mod tests {
     #[test]
     fn every_driver_is_registered_under_its_own_name() {
         let names = Builtin.names();
-        assert_eq!(
-            names,
-            ["generic", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"]
-        );
+        assert_eq!(names, ["amazonec2", "azure", "digitalocean", "generic", "google", "hetzner", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"]);
         for name in names {
             assert_eq!(Builtin.driver(&name).unwrap().spec().name, name);
         }

@@ -31,6 +31,11 @@ impl<'a> SourceKey<'a> {
         (!given.is_empty()).then_some(Self { flag, given, path })
     }
 
+    /// The user's own file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Checks that the file is there, can be read, and is a private key.
     pub(crate) fn check(&self) -> Result<(), DriverError> {
         let error = |text: String| DriverError::new(ErrorKind::Precreate, text);

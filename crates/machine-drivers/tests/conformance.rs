@@ -1,5 +1,15 @@
 //! The conformance suite on every driver, each against the counterpart that it has.
 
+#[path = "conformance/amazonec2/mod.rs"]
+mod amazonec2;
+#[path = "conformance/azure/mod.rs"]
+mod azure;
+#[path = "conformance/digitalocean/mod.rs"]
+mod digitalocean;
+#[path = "conformance/google/mod.rs"]
+mod google;
+#[path = "conformance/hetzner.rs"]
+mod hetzner;
 #[path = "conformance/hyperv.rs"]
 mod hyperv;
 #[path = "conformance/openstack.rs"]
@@ -217,7 +227,21 @@ fn every_driver_is_in_this_file() {
     // libvirt's is in lab_libvirt.rs: it needs namespaces.
     assert_eq!(
         Builtin.names(),
-        ["generic", "hyperv", "libvirt", "none", "openstack", "qemu", "virtualbox", "vmwarefusion"],
+        [
+            "amazonec2",
+            "azure",
+            "digitalocean",
+            "generic",
+            "google",
+            "hetzner",
+            "hyperv",
+            "libvirt",
+            "none",
+            "openstack",
+            "qemu",
+            "virtualbox",
+            "vmwarefusion"
+        ],
         "a new driver needs its conformance test here"
     );
 }

@@ -101,7 +101,7 @@ fn of_bytes(head: &[u8], tail: &[u8]) -> Content {
     if text.contains("<!doctype html") || text.contains("<html") {
         return other("a web page", "the address leads to a page about the image, not to the image");
     }
-    other("no disk image that is known", "qcow2, raw, vdi, vmdk, vhd and vhdx are")
+    other("a file of no kind that is known", "qcow2, raw, vdi, vmdk, vhd and vhdx are")
 }
 
 /// Whether a qcow2 image has a backing file or an external data file (QEMU's docs/interop/qcow2.txt): bytes 8–15
@@ -167,8 +167,8 @@ mod tests {
             (padded(257, b"ustar"), "a tar archive"),
             (padded(32769, b"CD001"), "an image of a CD"),
             (padded(2, b"<!DOCTYPE HTML>"), "a web page"),
-            (b"QFI".to_vec(), "no disk image that is known"),
-            (Vec::new(), "no disk image that is known"),
+            (b"QFI".to_vec(), "a file of no kind that is known"),
+            (Vec::new(), "a file of no kind that is known"),
         ] {
             let Content::Other { what, .. } = of_bytes(&head, &[]) else { panic!("no disk") };
             assert_eq!(what, want);

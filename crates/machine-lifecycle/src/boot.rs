@@ -10,7 +10,7 @@ use machine_store::{MachineLock, Phase};
 use tokio::time::Instant;
 
 use crate::connection::{TlsConfigs, connection_error};
-use crate::power::{can_be_started, line};
+use crate::power::{can_be_started, line, with_sign};
 use crate::provision::Work;
 use crate::recorder::Recorder;
 use crate::wait::{self, Look};
@@ -23,6 +23,8 @@ const TURN: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 8;
 /// The pause between two looks at the host: some drivers start a program for it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The same where a look is a request to a provider.
+const ASK_EVERY: Duration = Duration::from_secs(10);
 /// How long a host whose engine does not answer has for letting us in by SSH: it has had all the time to boot.
 const SECOND_CHANCE: Duration = Duration::from_secs(60);
 /// What cloud-init says of itself. Waits for nothing.
@@ -147,7 +149,8 @@ impl<'a> Watch<'a> {
         if self.next.is_none_or(|next| Instant::now() < next) {
             return Ok(());
         }
-        self.next = Some(Instant::now() + LOOK_EVERY);
+        let marks = self.driver.spec().capabilities.marks;
+        self.next = Some(Instant::now() + if marks { ASK_EVERY } else { LOOK_EVERY });
         let observed = match lifecycle.observed(self.driver, host, machine).await {
             Ok(observed) => observed,
             Err(Error::Driver { source, .. }) if source.kind() == ErrorKind::Unavailable => {
@@ -159,8 +162,11 @@ impl<'a> Watch<'a> {
         if !observed.last_sign.is_empty() {
             self.last_sign = observed.last_sign;
         }
-        if let Some(lock) = lock {
-            lifecycle.keep(machine, lock, observed.changed)?;
+        match (lock, observed.changed) {
+            (Some(lock), changed) => lifecycle.keep(machine, lock, changed)?,
+            // Somebody else is at work on it; for the wait, what was seen counts all the same.
+            (None, Some(changed)) => machine.driver = changed,
+            (None, None) => {}
         }
         match observed.state {
             state @ (State::Stopped | State::Saved | State::Error | State::NotFound) => {
@@ -173,10 +179,6 @@ impl<'a> Watch<'a> {
 
     /// What was seen, with the host's last sign of life.
     fn seen(&self, what: &str) -> String {
-        if self.last_sign.is_empty() {
-            what.to_owned()
-        } else {
-            format!("{what}; the host: {}", self.last_sign)
-        }
+        with_sign(what.to_owned(), &self.last_sign)
     }
 }

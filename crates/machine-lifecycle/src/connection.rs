@@ -11,9 +11,10 @@ use machine_store::Operation;
 use machine_tls::CertificateInfo;
 use time::OffsetDateTime;
 
+use crate::power::can_be_started;
 use crate::provision::Work;
 use crate::wait::{self, Look};
-use crate::{Error, Host, Lifecycle};
+use crate::{Error, Lifecycle};
 
 /// From how many days before a certificate's end on the user is told.
 const WARN_DAYS: i64 = 30;
@@ -69,6 +70,107 @@ impl Lifecycle {
         Ok(Connection { url: dialled, auth: machine.host_options.auth_options.clone(), warnings })
     }
 
+    /// [`Lifecycle::check_connection`]; where the engine is not found, the driver is asked once whether the host is somewhere
+    /// else by now. Then that is kept, and the engine gets a certificate for it.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::check_connection`].
+    pub async fn connection(
+        &self,
+        machine: Machine,
+        swarm: bool,
+        report: &dyn Reporter,
+    ) -> Result<(Machine, Connection), Error> {
+        let first = match self.check_connection(&machine, swarm).await {
+            Ok(connection) => return Ok((machine, connection)),
+            Err(error) => error,
+        };
+        let elsewhere = match &first {
+            Error::NoAddress { .. } => self.find_again(&machine, report).await?,
+            // Who answers with another certificate may be somebody else, who has the address now.
+            Error::Connection { source, .. } if source.is_unreachable() || source.is_certificate() => {
+                self.find_again(&machine, report).await?
+            }
+            _ => None,
+        };
+        let Some(machine) = elsewhere else { return Err(first) };
+        match self.check_connection(&machine, swarm).await {
+            Ok(connection) => Ok((machine, connection)),
+            Err(Error::Connection { source, .. }) if source.is_certificate() => {
+                self.provision_for_new_address(&machine.name, &source, report).await?;
+                let machine = self.store.load(&machine.name)?;
+                let connection = self.check_connection(&machine, swarm).await?;
+                Ok((machine, connection))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The machine where the record has no address, and its driver, asked once, knows one; else as it is.
+    ///
+    /// # Errors
+    /// What is wrong with the record.
+    pub async fn with_address(&self, machine: Machine, report: &dyn Reporter) -> Result<Machine, Error> {
+        if !self.lacks_address(&machine)? {
+            return Ok(machine);
+        }
+        Ok(self.find_again(&machine, report).await?.unwrap_or(machine))
+    }
+
+    /// Whether the record has no address although the machine's host would have one: asking the driver may help. No I/O.
+    ///
+    /// # Errors
+    /// What is wrong with the record.
+    pub fn lacks_address(&self, machine: &Machine) -> Result<bool, Error> {
+        let driver = self.driver(&machine.driver_name)?;
+        Ok(can_be_started(&*driver) && self.known(machine)?.ip.is_empty())
+    }
+
+    /// Asks the driver once where a host is that was not found. `None` where it is not known to be somewhere else.
+    pub(crate) async fn find_again(
+        &self,
+        machine: &Machine,
+        report: &dyn Reporter,
+    ) -> Result<Option<Machine>, Error> {
+        let driver = self.driver(&machine.driver_name)?;
+        // One that can't turn hosts on knows no more of them than what the user once said.
+        if !can_be_started(&*driver) {
+            return Ok(None);
+        }
+        let host = self.host(&*driver, &self.name(&machine.name)?, report)?;
+        let cx = host.cx();
+        let asked = driver.observe(&cx, &machine.driver);
+        let observed = match tokio::time::timeout(self.settings.dial_limit, asked).await {
+            Ok(Ok(observed)) => observed,
+            Ok(Err(error)) => {
+                report.report(Event::Debug(format!("where {:?} is: {error}", machine.name)));
+                return Ok(None);
+            }
+            Err(_) => {
+                report.report(Event::Debug(format!("where {:?} is: its driver is silent", machine.name)));
+                return Ok(None);
+            }
+        };
+        let Some(elsewhere) = observed.changed.and_then(|changed| self.keep_if_free(machine, changed)) else {
+            return Ok(None);
+        };
+        let (before, now) = (self.known(machine)?, self.known(&elsewhere)?);
+        let moved = now != before && !(now.ip.is_empty() && now.url.is_empty());
+        Ok(moved.then_some(elsewhere))
+    }
+
+    async fn provision_for_new_address(
+        &self,
+        name: &str,
+        why: &EngineError,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        report.report(Event::Notice(format!(
+            "the engine's certificate does not fit any more ({why}); machine {name:?} gets a new one"
+        )));
+        self.journaled(name, Operation::Provision, "provision", Work::Everything, report).await
+    }
+
     /// Waits until the engine answers over TLS. Errors that waiting can't heal end it at once.
     pub(crate) async fn wait_until_ready(
         &self,
@@ -108,20 +210,20 @@ impl Lifecycle {
     /// Waits for the engine of a host that was (re)started. Where the host's address is new, the engine's certificate
     /// does not name it: then it gets one that does.
     pub(crate) async fn wait_for_engine(&self, name: &str, report: &dyn Reporter) -> Result<(), Error> {
+        // What is seen while it is waited for, e.g. an address, is kept where nobody else is at work on the machine.
+        let lock = self.store.lock_machine(name, Duration::ZERO).ok();
         let mut machine = self.store.load(name)?;
         let driver = self.driver(&machine.driver_name)?;
         let answered = if driver.spec().capabilities.user_data {
-            let host = Host::new(&self.store, &self.name(name)?, report);
-            self.wait_for_booted_engine(&*driver, &host, &mut machine, None).await
+            let host = self.host(&*driver, &self.name(name)?, report)?;
+            self.wait_for_booted_engine(&*driver, &host, &mut machine, lock.as_ref()).await
         } else {
             self.wait_until_ready(&machine, report).await
         };
+        drop(lock);
         match answered {
             Err(Error::Connection { source, .. }) if source.is_certificate() => {
-                report.report(Event::Notice(format!(
-                    "the engine's certificate does not fit any more ({source}); machine {name:?} gets a new one"
-                )));
-                self.journaled(name, Operation::Provision, "provision", Work::Everything, report).await
+                self.provision_for_new_address(name, &source, report).await
             }
             other => other,
         }

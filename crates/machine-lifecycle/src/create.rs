@@ -2,7 +2,7 @@
 
 use machine_core::{
     AuthOptions, CONFIG_VERSION, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverState,
-    EngineOptions, ErrorKind, HostOptions, Machine, MachineName, Reporter, State, SwarmOptions,
+    EngineOptions, ErrorKind, HostOptions, Machine, MachineName, Reporter, SwarmOptions,
 };
 use machine_store::{MachineLock, Operation, Phase, Status, Store};
 use serde_json::Map;
@@ -11,7 +11,7 @@ use crate::power::{can_be_started, line};
 use crate::provision::Work;
 use crate::recorder::Recorder;
 use crate::request::Extras;
-use crate::{CreateRequest, Error, Host, Lifecycle};
+use crate::{CreateRequest, Error, Lifecycle, allow};
 
 impl Lifecycle {
     /// Makes a machine: certificates, checks, record, host, engine.
@@ -40,6 +40,7 @@ impl Lifecycle {
         recorder.journal.key_algorithm = request.key_algorithm.to_string();
         extras.store(&mut recorder.journal.extra);
         self.check_and_record(&*driver, &machine, &lock, &mut recorder, report).await?;
+        allow::warn_of_open(&recorder.journal, &extras, report);
         line(report, "Creating machine...");
         let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
         match recorder.close(outcome) {
@@ -126,9 +127,13 @@ impl Lifecycle {
         self.ensure_certificates(recorder.key_algorithm(), report).await?;
         line(report, "Running pre-create checks...");
         recorder.enter(Phase::Check);
-        let host = Host::new(&self.store, &self.name(lock.name())?, report);
+        let extras = recorder.extras()?;
+        allow::check(driver, &extras)?;
+        let networks = allow::at_create(&recorder.journal, &extras);
+        let host = self.host_to_be(driver, &self.name(lock.name())?, networks, report)?;
         let checked = driver.precreate(&host.cx(), &machine.driver).await;
         checked.map_err(|error| Error::Precreate(Box::new(error)))?;
+        self.check_user_data(driver, &host, machine).await?;
         recorder.enter(Phase::Record);
         Ok(self.store.create(lock, machine, &recorder.journal)?)
     }
@@ -143,7 +148,8 @@ impl Lifecycle {
         report: &dyn Reporter,
     ) -> Result<Machine, Error> {
         recorder.advance(Phase::Host)?;
-        let host = Host::new(&self.store, &self.name(lock.name())?, report);
+        let networks = allow::at_create(&recorder.journal, &recorder.extras()?);
+        let host = self.host_to_be(driver, &self.name(lock.name())?, networks, report)?;
         let prepared = self.prepare_seed(driver, &host, &mut machine, lock, recorder).await?;
         let cx = Cx { seed: prepared.as_ref().map(|prepared| &prepared.seed), ..host.cx() };
         let wish = machine.driver.clone();
@@ -156,12 +162,13 @@ impl Lifecycle {
         }
         if prepared.is_some_and(|prepared| prepared.by_itself) {
             self.wait_for_first_boot(driver, &host, &mut machine, lock, recorder).await?;
+            self.narrow_by_itself(&mut machine, lock, recorder, report).await?;
         } else {
             recorder.advance(Phase::Reach)?;
             line(report, "Waiting for machine to be running, this may take a few minutes...");
             // A driver that only dials says no more than the SSH session will, and not why.
             if can_be_started(driver) {
-                self.wait_for_state(driver, &host, &mut machine, lock, State::Running).await?;
+                self.wait_for_new_host(driver, &host, &mut machine, lock).await?;
             }
             line(report, "Detecting operating system of created instance...");
             self.work_over_ssh(&mut machine, lock, recorder, Work::Everything, report).await?;
@@ -181,14 +188,13 @@ impl Lifecycle {
         report: &dyn Reporter,
     ) -> Left {
         line(report, format!("Rolling back: removing {:?}...", name.as_str()));
-        let host = Host::new(&self.store, name, report);
-        let undone = match self.store.load(name.as_str()) {
-            Ok(record) => driver
-                .remove(&host.cx(), &record.driver)
-                .await
-                .map_err(|error| Error::driver(name.as_str(), error)),
-            Err(error) => Err(error.into()),
+        let undone = async {
+            let record = self.store.load(name.as_str())?;
+            let host = self.host(driver, name, report)?;
+            let removed = driver.remove(&host.cx(), &record.driver).await;
+            removed.map_err(|error| Error::driver(name.as_str(), error))
         };
+        let undone: Result<(), Error> = undone.await;
         match undone.and_then(|()| self.store.remove(lock).map_err(Error::from)) {
             Ok(()) => Left::Nothing,
             Err(error) => Left::RollbackFailed(Box::new(error)),

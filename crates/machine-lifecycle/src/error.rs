@@ -68,6 +68,14 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The value of `--allow-from` says no place.
+    #[error("--allow-from: {value:?} can't be used: {why}")]
+    BadAllowFrom {
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A create failed after there was a record.
     #[error("Error creating machine: {cause}")]
     Create {
@@ -138,6 +146,18 @@ pub enum Error {
         /// What happened over SSH.
         #[source]
         second: Box<Error>,
+    },
+    /// The rules of who may connect were narrowed as asked for, and this computer does not get in by them.
+    #[error(
+        "machine {machine:?} is open to {networks} only, and does not let this computer in any more: {source}"
+    )]
+    LockedOut {
+        /// The machine.
+        machine: String,
+        /// Who may connect.
+        networks: String,
+        /// What happened.
+        source: Box<Error>,
     },
     /// The machine has no SSH: it is only a URL.
     #[error("machine {machine:?} (driver {driver:?}) has no SSH: {what} is not possible")]
@@ -284,6 +304,7 @@ impl Error {
             | Self::SwarmDiscovery(_)
             | Self::BadFile { .. }
             | Self::BadJump { .. }
+            | Self::BadAllowFrom { .. }
             | Self::AlreadyInState { .. }
             | Self::NoSsh { .. }
             | Self::Plan { .. }
@@ -328,6 +349,11 @@ impl Error {
             Self::NoAddress { machine } => Some(format!("`docker-machine start {machine}` may give it one")),
             Self::Ssh { machine, source } => ssh_hint(machine, source),
             Self::FirstBoot { second, .. } => second.hint(),
+            Self::LockedOut { .. } => Some(
+                "this computer may reach it from other addresses as well (a VPN, a proxy, the other family of addresses): \
+                 let them in by the provider's rules, or make the machine anew with --allow-from and your network"
+                    .into(),
+            ),
             Self::Plan { source, .. } => source.hint(),
             Self::Step { source, .. } => source.hint(),
             _ => None,

@@ -9,11 +9,14 @@
 //! engine together. It prints nothing.
 #![forbid(unsafe_code)]
 
+mod allow;
 mod boot;
 mod certificates;
 mod connection;
 mod create;
 mod error;
+mod gc;
+mod host_key;
 mod key_file;
 mod locks;
 mod observe;
@@ -30,7 +33,7 @@ mod shape;
 mod upgrade;
 mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use machine_core::{Cx, Driver, DriverSource, Known, Machine, MachineName, Reporter};
 use machine_store::Store;
@@ -38,10 +41,11 @@ use machine_store::Store;
 pub use connection::Connection;
 pub use create::Left;
 pub use error::{Error, Kind};
+pub use gc::{AccountRubbish, Collected, GoneHost, Outcome, Rubbish};
 pub use observe::Observation;
 pub use reach::{ConnectOptions, Jump, SystemSsh, parse_jump};
 pub use remove::Removed;
-pub use request::{CreateRequest, InstallMethod, RegistryCa};
+pub use request::{AllowFrom, CreateRequest, InstallMethod, RegistryCa};
 pub use settings::{CertPaths, Settings};
 pub use wait::TimedOut;
 
@@ -50,13 +54,15 @@ pub struct Lifecycle {
     store: Store,
     drivers: Arc<dyn DriverSource>,
     settings: Settings,
+    /// The store's id, once a driver has needed it.
+    store_id: OnceLock<String>,
 }
 
 impl Lifecycle {
     /// Puts the parts together. No I/O.
     #[must_use]
     pub fn new(store: Store, drivers: Arc<dyn DriverSource>, settings: Settings) -> Self {
-        Self { store, drivers, settings }
+        Self { store, drivers, settings, store_id: OnceLock::new() }
     }
 
     /// Where the records are.
@@ -78,6 +84,46 @@ impl Lifecycle {
         self.drivers.driver(name).map_err(|error| Error::NoDriver(Box::new(error)))
     }
 
+    /// What a driver gets to work with for a machine that there is.
+    fn host<'a>(
+        &'a self,
+        driver: &dyn Driver,
+        name: &MachineName,
+        report: &'a dyn Reporter,
+    ) -> Result<Host<'a>, Error> {
+        let store_id = self.store_id(driver, || Ok(self.store.known_id()?.unwrap_or_default()))?;
+        Ok(Host::new(&self.store, name, store_id, report))
+    }
+
+    /// What a driver gets to work with for a machine that is being made: the store then has an id.
+    fn host_to_be<'a>(
+        &'a self,
+        driver: &dyn Driver,
+        name: &MachineName,
+        allow_from: Vec<String>,
+        report: &'a dyn Reporter,
+    ) -> Result<Host<'a>, Error> {
+        let store_id = self.store_id(driver, || Ok(self.store.store_id()?))?;
+        Ok(Host { allow_from, ..Host::new(&self.store, name, store_id, report) })
+    }
+
+    /// The store's id for drivers that mark what they make; it is asked for once. Empty for all others.
+    fn store_id(
+        &self,
+        driver: &dyn Driver,
+        ask: impl FnOnce() -> Result<String, Error>,
+    ) -> Result<&str, Error> {
+        if !driver.spec().capabilities.marks {
+            return Ok("");
+        }
+        if let Some(id) = self.store_id.get() {
+            return Ok(id);
+        }
+        let id = ask()?;
+        // None is no answer for good: a create in this process may make one.
+        Ok(if id.is_empty() { "" } else { self.store_id.get_or_init(|| id) })
+    }
+
     fn name(&self, name: &str) -> Result<MachineName, Error> {
         // A name that can't be is, to the user, one that does not exist.
         MachineName::new(name)
@@ -90,12 +136,15 @@ struct Host<'a> {
     name: MachineName,
     dir: std::path::PathBuf,
     store: &'a Store,
+    store_id: &'a str,
+    allow_from: Vec<String>,
     report: &'a dyn Reporter,
 }
 
 impl<'a> Host<'a> {
-    fn new(store: &'a Store, name: &MachineName, report: &'a dyn Reporter) -> Self {
-        Self { name: name.clone(), dir: store.machine_dir(name.as_str()), store, report }
+    fn new(store: &'a Store, name: &MachineName, store_id: &'a str, report: &'a dyn Reporter) -> Self {
+        let dir = store.machine_dir(name.as_str());
+        Self { name: name.clone(), dir, store, store_id, allow_from: Vec::new(), report }
     }
 
     fn cx(&self) -> Cx<'_> {
@@ -105,8 +154,8 @@ impl<'a> Host<'a> {
             store_path: self.store.root(),
             report: self.report,
             seed: None,
-            store_id: "",
-            allow_from: &[],
+            store_id: self.store_id,
+            allow_from: &self.allow_from,
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Turning hosts on and off.
 
+use std::time::Duration;
+
 use machine_core::{
     Capabilities, Driver, DriverError, DriverState, ErrorKind, Event, Machine, Observed, Power, PowerSupport,
     Reporter, State,
 };
 use machine_ssh::ExecLimits;
 use machine_store::MachineLock;
+use tokio::time::Instant;
 
 use crate::recorder::Recorder;
-use crate::wait::{self, Look};
+use crate::wait::{self, Look, Pace};
 use crate::{Error, Host, Lifecycle};
 
 impl Lifecycle {
@@ -92,7 +95,7 @@ impl Lifecycle {
         line(report, format!("Restarting {name:?}..."));
         let (lock, mut machine) = self.lock_and_load(name, report).await?;
         let driver = self.driver(&machine.driver_name)?;
-        let host = Host::new(&self.store, &self.name(name)?, report);
+        let host = self.host(&*driver, &self.name(name)?, report)?;
         let support = driver.spec().capabilities.restart.clone();
         if let PowerSupport::No(text) = support {
             return Err(unsupported(name, text));
@@ -119,7 +122,7 @@ impl Lifecycle {
         let machine = self.store.load(name)?;
         let driver = self.driver(&machine.driver_name)?;
         let machine_name = self.name(name)?;
-        let host = Host::new(&self.store, &machine_name, report);
+        let host = self.host(&*driver, &machine_name, report)?;
         Ok(self.observed(&*driver, &host, &machine).await?.state)
     }
 
@@ -157,7 +160,7 @@ impl Lifecycle {
     async fn switch(&self, name: &str, op: Power, wanted: State, report: &dyn Reporter) -> Result<(), Error> {
         let (lock, mut machine) = self.lock_and_load(name, report).await?;
         let driver = self.driver(&machine.driver_name)?;
-        let host = Host::new(&self.store, &self.name(name)?, report);
+        let host = self.host(&*driver, &self.name(name)?, report)?;
         let state = self.look(&*driver, &host, &mut machine, &lock).await?;
         if state == wanted {
             return Err(Error::AlreadyInState { machine: name.to_owned(), state: wanted });
@@ -201,9 +204,20 @@ impl Lifecycle {
         machine: &mut Machine,
         lock: &MachineLock,
     ) -> Result<State, Error> {
+        Ok(self.look_closely(driver, host, machine, lock).await?.0)
+    }
+
+    /// [`Lifecycle::look`] with the last thing that was seen of the host's boot.
+    async fn look_closely(
+        &self,
+        driver: &dyn Driver,
+        host: &Host<'_>,
+        machine: &mut Machine,
+        lock: &MachineLock,
+    ) -> Result<(State, String), Error> {
         let observed = self.observed(driver, host, machine).await?;
         self.keep(machine, lock, observed.changed)?;
-        Ok(observed.state)
+        Ok((observed.state, observed.last_sign))
     }
 
     pub(crate) fn keep(
@@ -229,11 +243,45 @@ impl Lifecycle {
         wanted: State,
     ) -> Result<(), Error> {
         let what = format!("machine {:?} to be {}", machine.name, wanted.as_str().to_lowercase());
-        wait::until(&what, self.settings.reach_limit, host.report, async || {
-            match self.look(driver, host, machine, lock).await {
-                Ok(state) if state == wanted => Ok(Look::Found(())),
-                Ok(state) => Ok(Look::NotYet(format!("the driver says {state}"))),
+        wait::until_at(Pace::of(driver), &what, self.settings.reach_limit, host.report, async || {
+            match self.look_closely(driver, host, machine, lock).await {
+                Ok((state, _)) if state == wanted => Ok(Look::Found(())),
+                Ok((state, sign)) => Ok(Look::NotYet(with_sign(format!("the driver says {state}"), &sign))),
                 Err(Error::Driver { source, .. }) if source.kind() == ErrorKind::Unavailable => {
+                    Ok(Look::NotYet(source.to_string()))
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Waits until a host that was just made runs and has an address. It may take minutes, and some providers do not know it
+    /// at once everywhere.
+    pub(crate) async fn wait_for_new_host(
+        &self,
+        driver: &dyn Driver,
+        host: &Host<'_>,
+        machine: &mut Machine,
+        lock: &MachineLock,
+    ) -> Result<(), Error> {
+        let what = format!("machine {:?} to be running", machine.name);
+        let limit = self.patience(machine).max(self.settings.reach_limit);
+        let made = Instant::now();
+        wait::until_at(Pace::of(driver), &what, limit, host.report, async || {
+            match self.look_closely(driver, host, machine, lock).await {
+                Ok((State::Running, sign)) => Ok(match self.known(machine)?.ssh {
+                    Some(_) => Look::Found(()),
+                    None => Look::NotYet(with_sign("it runs and has no address yet".to_owned(), &sign)),
+                }),
+                Ok((state @ (State::Error | State::NotFound), last_sign)) => {
+                    Err(Error::WentDown { machine: machine.name.clone(), state, last_sign })
+                }
+                Ok((state, sign)) => Ok(Look::NotYet(with_sign(format!("the driver says {state}"), &sign))),
+                Err(Error::Driver { source, .. })
+                    if source.kind() == ErrorKind::Unavailable
+                        || source.kind() == ErrorKind::NotFound && made.elapsed() < UNKNOWN_GRACE =>
+                {
                     Ok(Look::NotYet(source.to_string()))
                 }
                 Err(error) => Err(error),
@@ -247,6 +295,14 @@ impl Lifecycle {
 /// them than whether they answer.
 pub(crate) fn can_be_started(driver: &dyn Driver) -> bool {
     matches!(driver.spec().capabilities.start, PowerSupport::Driver)
+}
+
+/// How long a provider may say of a host that it just made that there is none.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(30);
+
+/// What was seen, with the host's last sign of life.
+pub(crate) fn with_sign(seen: String, sign: &str) -> String {
+    if sign.is_empty() { seen } else { format!("{seen}; the host: {sign}") }
 }
 
 fn unsupported(name: &str, text: &str) -> Error {
@@ -306,4 +362,4 @@ async fn boot_id(session: &machine_ssh::Session) -> Result<Vec<u8>, machine_ssh:
 /// Restarts the host as root, by whatever way to root there is.
 const REBOOT: &str = "if [ \"$(id -u)\" = 0 ]; then shutdown -r now || reboot; else sudo -n shutdown -r now || sudo -n reboot; fi";
 /// How long the host may take to obey.
-const REBOOT_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+const REBOOT_LIMIT: Duration = Duration::from_secs(15);

@@ -78,6 +78,10 @@ impl Lifecycle {
     ) -> Result<(), Error> {
         line(report, "Waiting for SSH to be available...");
         let session = self.reach(machine, recorder, report).await?;
+        if work == Work::Everything {
+            self.replace_host_key(&session, machine, recorder, report).await?;
+            self.narrow(&session, machine, lock, recorder, report).await?;
+        }
         self.provision_over(&session, machine, lock, recorder, work, report).await?;
         session.close().await;
         recorder.advance(Phase::Ready)
@@ -96,7 +100,7 @@ impl Lifecycle {
         let name = machine.name.clone();
         recorder.advance(Phase::Provision)?;
         line(report, "Detecting the provisioner...");
-        let facts = self.probe(session, machine, report).await?;
+        let facts = self.settled_facts(session, machine, report).await?;
         report.report(Event::Debug(format!("the host is {}", facts.display_name())));
         line(report, format!("Provisioning with {}...", provisioner_name(&facts)));
         line(report, "Copying certs to the local machine directory...");
@@ -118,6 +122,33 @@ impl Lifecycle {
         line(report, "Setting Docker configuration on the remote daemon...");
         self.run(session, machine, &facts, &plan, report).await?;
         if work == Work::Everything { self.configure_swarm(machine, report).await } else { Ok(()) }
+    }
+
+    /// What the host is once cloud-init has done its work there: it may be installing the engine. What it could not do is told;
+    /// the plan does it then.
+    async fn settled_facts(
+        &self,
+        session: &Session,
+        machine: &Machine,
+        report: &dyn Reporter,
+    ) -> Result<HostFacts, Error> {
+        let mut facts = self.probe(session, machine, report).await?;
+        if let Some(wait) = machine_provision::wait_plan(&facts) {
+            line(report, "Waiting for cloud-init to finish on the host...");
+            self.run(session, machine, &facts, &wait, report).await?;
+            facts = self.probe(session, machine, report).await?;
+        }
+        // On a host that somebody else has set up it is their matter.
+        if self.driver(&machine.driver_name)?.spec().capabilities.user_data {
+            for error in &facts.cloud_init_errors {
+                report.report(Event::Warning(format!(
+                    "cloud-init of {:?} failed: {error}; what it left undone is done over SSH (its log on the host: \
+                     /var/log/cloud-init-output.log)",
+                    machine.name
+                )));
+            }
+        }
+        Ok(facts)
     }
 
     /// What the host is.

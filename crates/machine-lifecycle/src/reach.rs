@@ -11,7 +11,9 @@ use machine_ssh::{
 };
 use machine_store::Journal;
 use serde_json::Value;
+use tokio::time::Instant;
 
+use crate::host_key::is_seeded;
 use crate::power::can_be_started;
 use crate::recorder::Recorder;
 use crate::wait::waiting;
@@ -19,6 +21,9 @@ use crate::{Error, Lifecycle};
 
 /// How long a fresh host may refuse our key: cloud-init puts it in place some time after the SSH server answers.
 const AUTH_GRACE: Duration = Duration::from_secs(30);
+/// How long one that was told its host key, and was not seen with it yet, may show another.
+const KEY_GRACE: Duration = Duration::from_secs(30);
+const KEY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a server that exists already is waited for: as long as it takes to boot.
 const EXISTING_LIMIT: Duration = Duration::from_secs(3 * 60);
 /// Where the pins of jump hosts stand in the journal, by `user@host:port`.
@@ -62,7 +67,17 @@ impl Lifecycle {
         let machine = self.store.load(name)?;
         self.require_ssh(&machine, "ssh")?;
         let journal = self.store.load_journal(name)?.unwrap_or_default();
-        let session = self.dial(&machine, &journal, options).await?;
+        let (machine, session) = match self.dial(&machine, &journal, options).await {
+            Ok(session) => (machine, session),
+            Err(error) if may_be_elsewhere(&error) => match self.find_again(&machine, report).await? {
+                Some(elsewhere) => {
+                    let session = self.dial(&elsewhere, &journal, options).await?;
+                    (elsewhere, session)
+                }
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
         warn_of_keys(&session, report);
         if tell_keys(&session, report) {
             self.keep_pins(&machine, &session, report).await?;
@@ -74,7 +89,12 @@ impl Lifecycle {
     /// needs no lock, so that it can't wait for one that its caller holds, and pins nothing unsaid.
     pub(crate) async fn connect_to_look(&self, machine: &Machine) -> Result<Session, Error> {
         let journal = self.store.load_journal(&machine.name)?.unwrap_or_default();
-        self.dial(machine, &journal, &ConnectOptions::default()).await
+        self.dial_to_look(machine, &journal).await
+    }
+
+    /// [`Lifecycle::connect_to_look`] with the pins of a journal at hand.
+    pub(crate) async fn dial_to_look(&self, machine: &Machine, journal: &Journal) -> Result<Session, Error> {
+        self.dial(machine, journal, &ConnectOptions::default()).await
     }
 
     async fn dial(
@@ -101,6 +121,7 @@ impl Lifecycle {
     ) -> Result<SystemSsh, Error> {
         let machine = self.store.load(name)?;
         self.require_ssh(&machine, "ssh")?;
+        let machine = self.with_address(machine, report).await?;
         let mut journal = self.store.load_journal(name)?.unwrap_or_default();
         if journal.host_keys.is_empty() || options.accept_new_host_key {
             self.connect(name, options, report).await?.close().await;
@@ -142,16 +163,27 @@ impl Lifecycle {
         let what = format!("ssh on {}", route.target.address());
         let grace = if self.is_fresh(machine) { AUTH_GRACE } else { Duration::ZERO };
         let retry = RetryOptions { limit, auth_grace: grace };
-        let session = Session::connect_with_retry(
-            &route.target,
-            &route.credentials,
-            &route.policy,
-            &route.options,
-            &retry,
-            |wait| report.report(waiting(&what, wait.waited, wait.limit, &wait.last.to_string())),
-        )
-        .await
-        .map_err(|source| Error::ssh(machine, source))?;
+        let from = Instant::now();
+        let session = loop {
+            let tried = Session::connect_with_retry(
+                &route.target,
+                &route.credentials,
+                &route.policy,
+                &route.options,
+                &retry,
+                |wait| report.report(waiting(&what, wait.waited, wait.limit, &wait.last.to_string())),
+            );
+            match tried.await {
+                // An SSH server that was faster than cloud-init shows what the image brought.
+                Err(changed @ machine_ssh::Error::HostKeyChanged { .. })
+                    if is_seeded(&recorder.journal) && from.elapsed() < KEY_GRACE =>
+                {
+                    report.report(waiting(&what, from.elapsed(), KEY_GRACE, &changed.to_string()));
+                    tokio::time::sleep(KEY_PAUSE).await;
+                }
+                tried => break tried.map_err(|source| Error::ssh(machine, source))?,
+            }
+        };
         warn_of_keys(&session, report);
         if tell_keys(&session, report) {
             note_keys(&session, &mut recorder.journal).map_err(|source| Error::ssh(machine, source))?;
@@ -161,7 +193,7 @@ impl Lifecycle {
     }
 
     /// How long a host may take until it lets us in. A server that somebody already has boots at the longest.
-    fn patience(&self, machine: &Machine) -> Duration {
+    pub(crate) fn patience(&self, machine: &Machine) -> Duration {
         let limit = self.settings.reach_limit;
         match self.driver(&machine.driver_name) {
             Ok(driver) if driver.spec().capabilities.user_data => self.settings.boot_limit,
@@ -258,6 +290,18 @@ impl Lifecycle {
             }
             Ok(()) => Ok(()),
         }
+    }
+}
+
+/// Whether it is worth asking the driver where the host is. Who shows another key may be somebody else, who has the address
+/// now.
+fn may_be_elsewhere(error: &Error) -> bool {
+    match error {
+        Error::NoAddress { .. } => true,
+        Error::Ssh { source, .. } => {
+            source.is_transient() || matches!(**source, machine_ssh::Error::HostKeyChanged { .. })
+        }
+        _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Keeping the journal while an operation is under way.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use machine_core::{Event, Reporter};
@@ -108,6 +109,11 @@ impl<'a> Recorder<'a> {
         if let Err(error) = self.save() {
             self.report.report(Event::Warning(format!("the journal can't be written: {error}")));
         }
+    }
+
+    /// The machine's folder.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.lock.dir()
     }
 
     /// What the machine was asked for that config.json has no place for.

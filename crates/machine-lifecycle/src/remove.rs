@@ -4,7 +4,7 @@ use machine_core::{ErrorKind, Machine, MachineName, Reporter};
 use machine_store::{MachineLock, Operation, Phase, StoreError};
 
 use crate::recorder::Recorder;
-use crate::{Error, Host, Lifecycle};
+use crate::{Error, Lifecycle};
 
 /// How a removal went.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Lifecycle {
     }
 
     /// Has the driver remove the host. What is only in the way of the journal goes to `problems`.
-    async fn remove_host(
+    pub(crate) async fn remove_host(
         &self,
         machine: &Machine,
         lock: &MachineLock,
@@ -54,7 +54,7 @@ impl Lifecycle {
         // that of a machine in use.
         let name = MachineName::new(machine.name.as_str())
             .map_err(|_| StoreError::UnsafeName { name: machine.name.clone() })?;
-        let host = Host::new(&self.store, &name, report);
+        let host = self.host(&*driver, &name, report)?;
         let mut recorder = match Recorder::open(&self.store, lock, report) {
             Ok(recorder) => recorder,
             Err(error) if force => {

@@ -1,5 +1,6 @@
 //! What `create` is asked for.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use machine_core::{EngineOptions, FlagValues, MachineName, SwarmOptions};
@@ -31,6 +32,8 @@ pub struct CreateRequest {
     pub registry_cas: Vec<RegistryCa>,
     /// Jump hosts on the way, nearest first: `user@host:port`.
     pub ssh_jumps: Vec<String>,
+    /// From where the host may be reached by SSH and at its engine's port; empty for everywhere.
+    pub allow_from: Vec<AllowFrom>,
     /// Whether a failed create is removed again.
     pub rollback: bool,
 }
@@ -57,6 +60,62 @@ pub struct RegistryCa {
     pub registry: Option<String>,
 }
 
+/// From where a host may be reached (`--allow-from`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AllowFrom {
+    /// From the address that the host sees this computer come from. It is known once the host was reached.
+    Me,
+    /// From a network in CIDR notation with no bit set past its prefix, e.g. `198.51.100.0/24`.
+    Network(String),
+}
+
+impl AllowFrom {
+    /// Reads `me`, an address, or a network in CIDR notation, of either family.
+    ///
+    /// # Errors
+    /// [`Error::BadAllowFrom`], which says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text == "me" {
+            return Ok(Self::Me);
+        }
+        let bad = |why| Error::BadAllowFrom { value: text.to_owned(), why };
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| bad("neither \"me\" nor an address nor a network like 198.51.100.0/24"))?;
+        let longest: u8 = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
+                .parse()
+                .ok()
+                .filter(|prefix| *prefix <= longest)
+                .ok_or_else(|| bad("the prefix is longer than the address"))?,
+            Some(_) => return Err(bad("a number of bits stands after the slash")),
+        };
+        Ok(Self::Network(format!("{}/{prefix}", masked(address, prefix))))
+    }
+}
+
+/// The address with only its first `prefix` bits.
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    let prefix = u32::from(prefix);
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+            Ipv4Addr::from(u32::from(address) & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+            Ipv6Addr::from(u128::from(address) & mask).into()
+        }
+    }
+}
+
 /// What a create was asked for that config.json has no place for. It lives in the side file, so that `create --resume`
 /// and `provision` do the same again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +123,8 @@ pub struct RegistryCa {
 pub(crate) struct Extras {
     pub install: InstallMethod,
     pub registry_cas: Vec<RegistryCaText>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<AllowFrom>,
 }
 
 /// A registry's CA as text: the file may be gone when it is needed again.
@@ -79,7 +140,8 @@ impl Extras {
     /// Reads what the request names.
     pub(crate) fn of(request: &CreateRequest) -> Result<Self, Error> {
         let registry_cas = request.registry_cas.iter().map(RegistryCaText::read).collect::<Result<_, _>>()?;
-        Ok(Self { install: request.install, registry_cas })
+        let allow_from = request.allow_from.clone();
+        Ok(Self { install: request.install, registry_cas, allow_from })
     }
 
     /// Reads the side file's part; the defaults where it has none, as for a machine of the reference program.
@@ -100,5 +162,62 @@ impl RegistryCaText {
         let pem = std::fs::read_to_string(&ca.file).map_err(|error| bad(error.to_string()))?;
         machine_tls::CertificateInfo::from_pem(&pem).map_err(|error| bad(error.to_string()))?;
         Ok(Self { registry: ca.registry.clone(), pem })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn where_from() {
+        assert_eq!(AllowFrom::parse("me").unwrap(), AllowFrom::Me);
+        for (text, network) in [
+            ("198.51.100.7", "198.51.100.7/32"),
+            ("198.51.100.7/24", "198.51.100.0/24"),
+            ("198.51.100.7/31", "198.51.100.6/31"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:db8::7", "2001:db8::7/128"),
+            ("2001:DB8:0:0::7/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(AllowFrom::parse(text).unwrap(), AllowFrom::Network(network.into()), "{text}");
+        }
+        for bad in [
+            "",
+            "Me",
+            "host",
+            "1.2.3",
+            "1.2.3.4/33",
+            "1.2.3.4/",
+            "1.2.3.4/+8",
+            "1.2.3.4/255.0.0.0",
+            "::/129",
+            "[::1]",
+            "fe80::1%eth0",
+            " 1.2.3.4",
+            "1.2.3.4,5.6.7.8",
+            "1.2.3.4/8/8",
+            "1.2.3.4/1000",
+        ] {
+            let error = AllowFrom::parse(bad).unwrap_err();
+            assert!(matches!(error, Error::BadAllowFrom { .. }), "{bad:?}");
+            assert!(error.to_string().contains(&format!("{bad:?}")));
+        }
+    }
+
+    proptest! {
+        /// What was read is read again as the same.
+        #[test]
+        fn a_network_is_normal(bits: u128, four: bool, prefix in 0_u8..=128) {
+            let address: IpAddr = match four {
+                true => Ipv4Addr::from((bits & u128::from(u32::MAX)) as u32).into(),
+                false => Ipv6Addr::from(bits).into(),
+            };
+            let prefix = if four { prefix / 4 } else { prefix };
+            let AllowFrom::Network(once) = AllowFrom::parse(&format!("{address}/{prefix}")).unwrap() else { unreachable!() };
+            prop_assert_eq!(AllowFrom::parse(&once).unwrap(), AllowFrom::Network(once));
+        }
     }
 }

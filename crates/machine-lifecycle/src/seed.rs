@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
-use machine_core::{Driver, ImageFacts, Machine, Prospect, Reporter, Secret, Seed};
-use machine_provision::{HostFacts, Plan, user_data};
+use machine_core::{Driver, DriverError, ErrorKind, Event, Machine, Prospect, Reporter, Secret, Seed};
+use machine_provision::user_data::{self, Own};
+use machine_provision::{Certificates, HostFacts, Plan};
 use machine_store::MachineLock;
 
+use crate::host_key::note_exposed;
 use crate::key_file::KeyFile;
 use crate::provision::warn_of;
 use crate::recorder::Recorder;
@@ -25,6 +27,16 @@ pub(crate) struct Prepared {
     pub seed: Seed,
     /// Whether the host sets up its engine by itself.
     pub by_itself: bool,
+}
+
+/// What a host does by itself at its first boot, beside learning who it is.
+enum ByItself {
+    /// Nothing.
+    Nothing,
+    /// It installs packages and the engine; what is secret follows over SSH.
+    Installs(Plan),
+    /// All of it.
+    Everything(Plan),
 }
 
 /// Who logs in, and with the key in which file.
@@ -61,38 +73,112 @@ impl Lifecycle {
         }
         let host_key = KeyFile::ensure(&lock.dir().join(HOST_KEY_FILE), &lock.dir(), &machine.name)?;
         recorder.pin(host_key.public.to_line())?;
-        let plan = match self.image_to_set_up(machine, &prospect)? {
-            Some(image) => {
-                let facts = HostFacts::of_image(image, &login.user);
-                Some(self.plan_ahead(&facts, machine, lock, recorder, host.report)?)
-            }
-            None => None,
-        };
+        if !prospect.private {
+            note_exposed(&mut recorder.journal, &host_key.public.to_line());
+            recorder.save()?;
+        }
+        let by_itself = self.by_itself(&prospect, &login, machine, lock, recorder, host.report)?;
+        let users = self.own_user_data(&prospect)?;
         let identity = user_data::Identity {
             user: &login.user,
             authorized_key: &own.line(),
+            usual_user: !prospect.private,
             hostname: &machine.name,
             host_key: &host_key.private()?,
             host_key_public: &host_key.line(),
             mounts: &prospect.mounts,
         };
-        prepared.by_itself = plan.is_some();
-        prepared.seed.user_data = match plan {
-            Some(plan) => user_data::complete(&identity, &plan),
-            None => user_data::identity(&identity),
+        prepared.by_itself = matches!(by_itself, ByItself::Everything(_));
+        prepared.seed.user_data = match &by_itself {
+            ByItself::Everything(plan) => user_data::complete(&identity, plan, users.as_ref()),
+            ByItself::Installs(plan) => user_data::ahead(&identity, plan, users.as_ref()),
+            ByItself::Nothing => user_data::identity(&identity, users.as_ref()),
         };
+        let bytes = prepared.seed.user_data.expose().len();
+        host.report.report(Event::Debug(format!("the user data has {bytes} bytes")));
         Ok(Some(prepared))
     }
 
-    /// What is in the image, where the host can set up its engine by itself: there is one, its private key stays on this
-    /// computer, and the address that its certificate must name is known.
-    fn image_to_set_up<'a>(
+    /// That the user's own user data can be read, before anything is made. Only of drivers whose hosts are at a provider: no
+    /// other takes any.
+    pub(crate) async fn check_user_data(
         &self,
+        driver: &dyn Driver,
+        host: &Host<'_>,
         machine: &Machine,
-        prospect: &'a Prospect,
-    ) -> Result<Option<&'a ImageFacts>, Error> {
-        let image = prospect.image.as_ref().filter(|image| image.engine.is_some() && prospect.private);
-        Ok(if self.known(machine)?.ip.is_empty() { None } else { image })
+    ) -> Result<(), Error> {
+        let capabilities = &driver.spec().capabilities;
+        if !capabilities.user_data || !capabilities.marks {
+            return Ok(());
+        }
+        let prospect = match driver.prospect(&host.cx(), &machine.driver).await {
+            Ok(prospect) => prospect,
+            // It may need the machine's folder, which is not there yet: what is wrong is said when it is.
+            Err(error) => {
+                host.report.report(Event::Debug(format!("the user data is not looked at yet: {error}")));
+                return Ok(());
+            }
+        };
+        self.own_user_data(&prospect).map(drop).map_err(|error| match error {
+            Error::DriverCreate(error) => Error::Precreate(error),
+            other => other,
+        })
+    }
+
+    fn own_user_data(&self, prospect: &Prospect) -> Result<Option<Own>, Error> {
+        let read = prospect.user_data.as_ref().map(Own::read).transpose();
+        read.map_err(|error| {
+            let text = DriverError::new(ErrorKind::Config, error.to_string()).with_hint(error.hint());
+            Error::DriverCreate(Box::new(text))
+        })
+    }
+
+    /// What the host can do by itself. All of it where there is an engine in the image, its private key stays on this computer,
+    /// and the address that its certificate must name is known. Without an engine it can be installed while the host boots.
+    fn by_itself(
+        &self,
+        prospect: &Prospect,
+        login: &Login,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        recorder: &Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<ByItself, Error> {
+        let Some(image) = &prospect.image else { return Ok(ByItself::Nothing) };
+        let facts = HostFacts::of_image(image, &login.user);
+        let known = !self.known(machine)?.ip.is_empty();
+        match (&image.engine, prospect.private) {
+            (Some(_), true) if known => {
+                Ok(ByItself::Everything(self.plan_ahead(&facts, machine, lock, recorder, report)?))
+            }
+            (None, false) => self.installation(&facts, machine, recorder, report),
+            _ => Ok(ByItself::Nothing),
+        }
+    }
+
+    /// What is to be installed on a host that nobody has seen yet. What can't be said so early, e.g. for a system that nobody
+    /// knows, is said of the host itself later.
+    fn installation(
+        &self,
+        facts: &HostFacts,
+        machine: &Machine,
+        recorder: &Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<ByItself, Error> {
+        // They are not part of what is installed.
+        let none = Certificates {
+            ca_pem: String::new(),
+            server_cert_pem: String::new(),
+            server_key_pem: Secret::default(),
+        };
+        let wish = self.wish(machine, none, &recorder.extras()?)?;
+        Ok(match machine_provision::plan(facts, &wish) {
+            Ok(plan) => ByItself::Installs(plan),
+            Err(error) => {
+                report.report(Event::Debug(format!("nothing is installed while the host boots: {error}")));
+                ByItself::Nothing
+            }
+        })
     }
 
     /// The plan for a host that nobody has seen yet.

@@ -18,7 +18,7 @@ impl Lifecycle {
         self.require_capability(name, |can| can.snapshot, SNAPSHOTS)?;
         let machine = self.store.load(name)?;
         let driver = self.driver(&machine.driver_name)?;
-        let host = Host::new(&self.store, &self.name(name)?, report);
+        let host = self.host(&*driver, &self.name(name)?, report)?;
         let listed = driver.snapshots(&host.cx(), &machine.driver).await;
         listed.map_err(|error| Error::driver(name, error))
     }
@@ -104,7 +104,7 @@ impl<'a> Work<'a> {
     async fn locked(lifecycle: &'a Lifecycle, name: &str, report: &'a dyn Reporter) -> Result<Self, Error> {
         let (lock, mut machine) = lifecycle.lock_and_load(name, report).await?;
         let driver = lifecycle.driver(&machine.driver_name)?;
-        let host = Host::new(&lifecycle.store, &lifecycle.name(name)?, report);
+        let host = lifecycle.host(&*driver, &lifecycle.name(name)?, report)?;
         let before = lifecycle.look(&*driver, &host, &mut machine, &lock).await?;
         Ok(Self { lifecycle, lock, machine, driver, host, before })
     }

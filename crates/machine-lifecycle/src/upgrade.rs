@@ -5,7 +5,7 @@ use machine_store::{Operation, Phase};
 
 use crate::power::{can_be_started, line};
 use crate::recorder::Recorder;
-use crate::{Error, Host, Lifecycle};
+use crate::{Error, Lifecycle};
 
 impl Lifecycle {
     /// Upgrades the engine by the package that it came from, and restarts it if its version changed. A machine that is
@@ -17,7 +17,7 @@ impl Lifecycle {
         let (lock, mut machine) = self.lock_and_load(name, report).await?;
         self.require_ssh(&machine, "upgrade")?;
         let driver = self.driver(&machine.driver_name)?;
-        let host = Host::new(&self.store, &self.name(name)?, report);
+        let host = self.host(&*driver, &self.name(name)?, report)?;
         let state = self.look(&*driver, &host, &mut machine, &lock).await?;
         let can_start = can_be_started(&*driver);
         if state == State::Stopped && can_start {

@@ -3,13 +3,28 @@
 use std::fmt;
 use std::time::Duration;
 
-use machine_core::{Event, Reporter};
+use machine_core::{Driver, Event, Reporter};
 use tokio::time::Instant;
 
-/// The first pause between two looks.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often is looked: the pauses between two looks grow by half each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    first: Duration,
+    longest: Duration,
+}
+
+impl Pace {
+    /// For looks that cost next to nothing.
+    const QUICK: Self = Self { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+    /// For looks that are requests to a provider, who counts them.
+    const COUNTED: Self = Self { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
+
+    /// For looks at a host through its driver.
+    pub(crate) fn of(driver: &dyn Driver) -> Self {
+        // What has marks is in an account.
+        if driver.spec().capabilities.marks { Self::COUNTED } else { Self::QUICK }
+    }
+}
 /// How often the user is told that the wait goes on.
 const SAY_EVERY: Duration = Duration::from_secs(2);
 
@@ -46,13 +61,27 @@ pub(crate) async fn until<T, E>(
     what: &str,
     limit: Duration,
     report: &dyn Reporter,
+    look: impl AsyncFnMut() -> Result<Look<T>, E>,
+) -> Result<T, E>
+where
+    E: From<TimedOut>,
+{
+    until_at(Pace::QUICK, what, limit, report, look).await
+}
+
+/// [`until`] at a pace.
+pub(crate) async fn until_at<T, E>(
+    pace: Pace,
+    what: &str,
+    limit: Duration,
+    report: &dyn Reporter,
     mut look: impl AsyncFnMut() -> Result<Look<T>, E>,
 ) -> Result<T, E>
 where
     E: From<TimedOut>,
 {
     let start = Instant::now();
-    let mut pause = FIRST_PAUSE;
+    let mut pause = pace.first;
     let mut said = start;
     let mut last = "nothing".to_owned();
     loop {
@@ -71,7 +100,7 @@ where
             report.report(waiting(what, start.elapsed(), limit, &last));
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        pause = (pause * 3 / 2).min(pace.longest);
     }
 }
 

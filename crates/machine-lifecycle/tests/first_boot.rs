@@ -249,6 +249,7 @@ impl Test {
             install: InstallMethod::None,
             registry_cas: Vec::new(),
             ssh_jumps: Vec::new(),
+            allow_from: Vec::new(),
             rollback: false,
         };
         self.lifecycle(boot_limit).create(request, report).await

@@ -160,6 +160,7 @@ fn request(flags: FlagValues) -> CreateRequest {
         install: InstallMethod::None,
         registry_cas: Vec::new(),
         ssh_jumps: Vec::new(),
+        allow_from: Vec::new(),
         rollback: false,
     }
 }

@@ -45,6 +45,7 @@ fn request(lab: &Lab, host: &Host) -> CreateRequest {
         install: InstallMethod::None,
         registry_cas: Vec::new(),
         ssh_jumps: Vec::new(),
+        allow_from: Vec::new(),
         rollback: false,
     }
 }

@@ -72,6 +72,7 @@ impl World {
             install: InstallMethod::None,
             registry_cas: Vec::new(),
             ssh_jumps: Vec::new(),
+            allow_from: Vec::new(),
             rollback: false,
         }
     }

@@ -63,6 +63,7 @@ impl World {
             install: InstallMethod::None,
             registry_cas: Vec::new(),
             ssh_jumps: jump.into_iter().collect(),
+            allow_from: Vec::new(),
             rollback: false,
         }
     }

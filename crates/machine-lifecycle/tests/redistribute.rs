@@ -37,6 +37,7 @@ fn request(name: &str) -> CreateRequest {
         install: InstallMethod::None,
         registry_cas: Vec::new(),
         ssh_jumps: Vec::new(),
+        allow_from: Vec::new(),
         rollback: false,
     }
 }

@@ -48,6 +48,8 @@ pub struct HostFacts {
     pub selinux: SeLinux,
     /// Whether cloud-init runs.
     pub cloud_init: CloudInit,
+    /// What cloud-init could not do at this boot, in its own words, once it has finished.
+    pub cloud_init_errors: Vec<String>,
     /// Who holds locks of the package manager.
     pub locks: Vec<LockHolder>,
     /// Whether programs can't be run from `/tmp`.
@@ -101,6 +103,17 @@ pub enum PackageManager {
     Pacman,
     /// Photon's.
     Tdnf,
+}
+
+impl PackageManager {
+    /// What a family's images bring, where its name alone does not say so in a plan.
+    fn usual(family: Family) -> Option<Self> {
+        match family {
+            Family::Amazon2 => Some(Self::Yum),
+            Family::Amazon2023 | Family::Fedora | Family::RedHat | Family::RedHatClone => Some(Self::Dnf),
+            _ => None,
+        }
+    }
 }
 
 /// What is known of the engine.
@@ -218,8 +231,10 @@ impl HostFacts {
             enabled: true,
             ..EngineFacts::default()
         });
+        let family = Family::detect(&os);
         Self {
-            family: Family::detect(&os),
+            family,
+            packages: PackageManager::usual(family),
             os,
             arch: image.arch.clone(),
             user: user.to_owned(),

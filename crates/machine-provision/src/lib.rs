@@ -14,6 +14,7 @@
 mod facts;
 mod family;
 mod hints;
+pub mod host_key;
 mod os_release;
 mod plan;
 pub mod probe;
@@ -33,7 +34,7 @@ pub use family::Family;
 pub use os_release::OsRelease;
 pub use plan::{
     Action, Content, File, Install, Piece, Plan, PlanError, Step, When, certificates_plan, plan,
-    registry_plan, upgrade_plan,
+    registry_plan, upgrade_plan, wait_plan,
 };
 pub use probe::ProbeError;
 pub use progress::{Outcome, Progress, ScriptError, StepEvent};

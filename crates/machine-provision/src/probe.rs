@@ -1,5 +1,7 @@
 //! Finding out what a host is.
 
+use serde_json::Value;
+
 use crate::facts::{FileFacts, LockHolder};
 use crate::shell::quote;
 use crate::{
@@ -95,6 +97,7 @@ struct Reading {
     daemon_json: Vec<String>,
     daemon_json_exists: bool,
     drop_in: Vec<String>,
+    cloud_init_result: String,
 }
 
 impl Reading {
@@ -148,6 +151,7 @@ impl Reading {
                     _ => CloudInit::Absent,
                 };
             }
+            "cloud-init-result" => self.cloud_init_result.push_str(value),
             "lock" => facts.locks.extend(lock(value)),
             "file" => {
                 let mut words = value.splitn(3, ' ');
@@ -203,6 +207,7 @@ impl Reading {
         let mut facts = self.facts;
         facts.os = OsRelease::parse(&self.os_release);
         facts.family = Family::detect(&facts.os);
+        facts.cloud_init_errors = cloud_init_errors(&self.cloud_init_result);
         if let (Privilege::None, Some(said)) = (&facts.privilege, self.sudo_said) {
             facts.privilege = Privilege::SudoRefuses(said);
         }
@@ -247,6 +252,13 @@ fn program(facts: &mut HostFacts, name: &str) {
     if facts.packages.is_none() {
         facts.packages = Some(manager);
     }
+}
+
+/// The errors in cloud-init's `result.json`.
+fn cloud_init_errors(result: &str) -> Vec<String> {
+    let result: Value = serde_json::from_str(result).unwrap_or_default();
+    let errors = result["v1"]["errors"].as_array();
+    errors.into_iter().flatten().filter_map(Value::as_str).map(excerpt).collect()
 }
 
 fn lock(value: &str) -> Option<LockHolder> {

@@ -3,6 +3,8 @@
 //! The script is POSIX sh (dash, bash and busybox run it), is read from standard input as a whole before anything of it runs, takes no
 //! input of its own, and says what it does in lines that begin with a token which [`crate::Progress`] knows.
 
+mod shorten;
+
 use std::fmt;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
@@ -75,13 +77,18 @@ pub fn script(plan: &Plan) -> Script {
 pub struct Renderer {
     token: String,
     root: String,
+    compact: bool,
 }
 
 impl Default for Renderer {
     fn default() -> Self {
         // Not a secret; it must only not stand by chance in what a command prints.
         let random = || RandomState::new().hash_one("token");
-        Self { token: format!("%dm-{:016x}{:016x}%", random(), random()), root: String::new() }
+        Self {
+            token: format!("%dm-{:016x}{:016x}%", random(), random()),
+            root: String::new(),
+            compact: false,
+        }
     }
 }
 
@@ -100,10 +107,17 @@ impl Renderer {
         self
     }
 
+    /// As short as it can be: without comments, and without the functions that no step calls.
+    #[must_use]
+    pub fn compact(mut self) -> Self {
+        self.compact = true;
+        self
+    }
+
     /// The script of a plan.
     #[must_use]
     pub fn script(&self, plan: &Plan) -> Script {
-        let mut text = self.head(plan);
+        let mut text = String::new();
         let mut calls = String::new();
         for (index, step) in plan.steps.iter().enumerate() {
             let body = step_body(index, &step.action, &mut text);
@@ -112,13 +126,14 @@ impl Renderer {
                 writeln!(calls, "dm_step {index} {} dm_step_{index} || return {FAILED_EXIT}", step.limit_s);
         }
         let _ = write!(text, "dm_say begin\n{calls}dm_say end\n}}\ndm_main </dev/null 2>&1\nexit $?\n}}\n");
+        text.insert_str(0, &self.head(plan, &text));
         let steps = plan.steps.iter().map(|step| (step.name.clone(), step.limit_s)).collect();
         Script { token: self.token.clone(), steps, text }
     }
 
     /// Everything before the steps. The braces make the shell read all of it before it runs any of it: a script
     /// that arrived only in part is a syntax error, and no command can read the rest of it as its input.
-    fn head(&self, plan: &Plan) -> String {
+    fn head(&self, plan: &Plan, steps: &str) -> String {
         let mut text = String::from("{\nLC_ALL=C; export LC_ALL\n");
         let shims = if self.root.is_empty() { String::new() } else { format!("{}/shims:", self.root) };
         let _ = writeln!(text, "PATH={}\"{PATH}\"; export PATH", quote(&shims));
@@ -131,13 +146,20 @@ impl Renderer {
         let _ = writeln!(text, "dm_token={} dm_root={}", quote(&self.token), quote(&self.root));
         text.push_str("dm_main() {\n");
         text.push_str(PREPARE);
-        for part in PARTS {
-            text.push_str(part);
+        if self.compact {
+            text.push_str(&shorten::only_what_is_called(
+                &PARTS.concat(),
+                &format!("{ASK_SUPERVISOR}{steps}"),
+            ));
+        } else {
+            text.push_str(&PARTS.concat());
         }
-        text.push_str("dm_supervisor=$(dm_supervisor)\n");
+        text.push_str(ASK_SUPERVISOR);
         text
     }
 }
+
+const ASK_SUPERVISOR: &str = "dm_supervisor=$(dm_supervisor)\n";
 
 /// What the steps call.
 const PARTS: [&str; 5] = [

@@ -6,15 +6,23 @@
 //! that both ways lead to the same host. The boothook does by itself what a cloud-config could say, too: cloud-init needs
 //! seconds for each of its modules where a processor is emulated, and an image may run the boothook before all else.
 //!
-//! Sources: cloud-init's documentation of user-data formats and of the modules `users_groups`, `ssh`, `set_hostname`,
+//! The user's own user data goes before ours in the message. cloud-init then merges ours into it: lists are appended, so that
+//! the user's own accounts, packages and mounts stay and ours is added; of single values the user's stay, but for the SSH host key
+//! and who may be root, without which the host would not be known or reached.
+//!
+//! Sources: cloud-init's documentation of merging and of user-data formats and of the modules `users_groups`, `ssh`, `set_hostname`,
 //! `update_etc_hosts` and `mounts`; `boot_hook.py`, `cc_ssh.py` and `cc_mounts.py` of its version 22.4.
 
+mod own;
+
 use std::fmt::Write as _;
+
+pub use own::{BadUserData, Own};
 
 use machine_core::{Mount, Secret};
 use serde_json::{Value, json};
 
-use crate::plan::{Action, HOSTNAME_MAX, Plan, Step};
+use crate::plan::{Action, HOSTNAME_MAX, Install, Plan, Step};
 use crate::render::Renderer;
 use crate::shell::{printf_b, quote};
 
@@ -25,6 +33,9 @@ pub struct Identity<'a> {
     pub user: &'a str,
     /// Its public key, a line of `authorized_keys`.
     pub authorized_key: &'a str,
+    /// Whether the image's usual user is made as well, with the keys that the provider has for the host: a key pair there
+    /// may be the only one of which the user has the private half. Not in [`complete`].
+    pub usual_user: bool,
     /// The host's name.
     pub hostname: &'a str,
     /// The host's private SSH key, in OpenSSH's format; Ed25519.
@@ -37,15 +48,17 @@ pub struct Identity<'a> {
 
 /// User data of a host that gets its engine in another way: identity only.
 #[must_use]
-pub fn identity(identity: &Identity<'_>) -> Secret {
-    Secret::new(message(&[("cloud-config", cloud_config(identity))]))
+pub fn identity(identity: &Identity<'_>, own: Option<&Own>) -> Secret {
+    Secret::new(message(own, &cloud_configs(cloud_config(identity), own)))
 }
 
 /// User data of a host that gets its engine in another way, and installs what that takes while it boots: for user data
 /// which others than this computer can read. Nothing of the plan that is secret is in it; what else the plan has to do is
 /// left to be done over SSH.
+///
+/// Providers limit user data (some to 16 KiB): this is as short as it can be.
 #[must_use]
-pub fn ahead(identity: &Identity<'_>, plan: &Plan) -> Secret {
+pub fn ahead(identity: &Identity<'_>, plan: &Plan, own: Option<&Own>) -> Secret {
     let installs = |step: &&Step| {
         matches!(
             step.action,
@@ -53,30 +66,71 @@ pub fn ahead(identity: &Identity<'_>, plan: &Plan) -> Secret {
         )
     };
     let steps: Vec<Step> = plan.steps.iter().filter(installs).cloned().collect();
-    let mut parts = vec![("cloud-config", cloud_config(identity))];
-    if !steps.is_empty() {
-        let plan = Plan { steps, warnings: Vec::new(), environment: Vec::new() };
-        parts.push(("x-shellscript", at_the_end(&plan)));
+    let mut parts = cloud_configs(cloud_config(identity), own);
+    if !steps.is_empty() && !has_credentials(plan) {
+        let plan = Plan { steps, warnings: Vec::new(), environment: plan.environment.clone() };
+        let script = Renderer::default().compact().script(&plan);
+        parts.push(("x-shellscript", format!("#!/bin/sh\n{}", script.text())));
     }
-    Secret::new(message(&parts))
+    Secret::new(message(own, &parts))
+}
+
+/// Whether the address of a proxy or of what installs the engine has a user or a password in it. Nothing can be installed
+/// without it then, and nobody else may read it.
+fn has_credentials(plan: &Plan) -> bool {
+    let installs_from = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::InstallEngine(Install::Script { url } | Install::DockerComRepository { url }) => {
+            Some(url.as_str())
+        }
+        _ => None,
+    });
+    plan.environment.iter().map(|(_, value)| value.expose()).chain(installs_from).any(|url| url.contains('@'))
 }
 
 /// User data of a host that does the plan by itself at its first boot. Its engine must not have been started before.
 /// The engine's private key is in it: only for user data that stays on this computer.
 #[must_use]
-pub fn complete(identity: &Identity<'_>, plan: &Plan) -> Secret {
+pub fn complete(identity: &Identity<'_>, plan: &Plan, own: Option<&Own>) -> Secret {
     let (early, late): (Vec<Step>, Vec<Step>) =
         plan.steps.iter().cloned().partition(|step| belongs_before_the_engine(&step.action));
     let part = |steps: Vec<Step>| Plan { steps, warnings: Vec::new(), environment: plan.environment.clone() };
-    let mut parts = vec![
-        ("cloud-config", yaml(&all_is_done_by_the_boothook(identity))),
-        ("cloud-boothook", boothook(identity, &part(early))),
-    ];
+    let mut parts = cloud_configs(all_is_done_by_the_boothook(identity), own);
+    parts.push(("cloud-boothook", boothook(identity, &part(early))));
     if !late.is_empty() {
-        parts.push(("x-shellscript", at_the_end(&part(late))));
+        parts.push(("x-shellscript", format!("#!/bin/sh\n{}", script(&part(late)))));
     }
-    Secret::new(message(&parts))
+    Secret::new(message(own, &parts))
 }
+
+/// Our cloud-config; merged into what comes before it where there is such.
+///
+/// In the first, what is there stays and lists are appended; in the second, what is there is replaced.
+fn cloud_configs(mut config: Value, own: Option<&Own>) -> Vec<(&'static str, String)> {
+    if own.is_none() {
+        return vec![("cloud-config", yaml(&config))];
+    }
+    let mut ours = json!({ "merge_how": [{ "name": "dict", "settings": ["replace"] }] });
+    for key in ALWAYS_OURS {
+        if let Some(value) = config.get_mut(key).map(Value::take) {
+            ours[key] = value;
+        }
+    }
+    if config["disable_root"] == false {
+        // It is root who logs in.
+        ours["disable_root"] = Value::from(false);
+    }
+    if let Some(config) = config.as_object_mut() {
+        config.retain(|_, value| !value.is_null());
+    }
+    config["merge_how"] = json!([
+        { "name": "list", "settings": ["append"] },
+        { "name": "dict", "settings": ["no_replace", "recurse_list"] },
+    ]);
+    vec![("cloud-config", yaml(&config)), ("cloud-config", yaml(&ours))]
+}
+
+/// Without these the host can't be known or reached as its record says.
+const ALWAYS_OURS: [&str; 3] = ["ssh_keys", "ssh_deletekeys", "ssh_genkeytypes"];
 
 /// What the engine reads at its start, and what the host is called. Nothing of it takes longer than a file takes to be written.
 fn belongs_before_the_engine(action: &Action) -> bool {
@@ -84,10 +138,6 @@ fn belongs_before_the_engine(action: &Action) -> bool {
         action,
         Action::HostsEntry { .. } | Action::Hostname { .. } | Action::File(_) | Action::Command { .. }
     )
-}
-
-fn at_the_end(plan: &Plan) -> String {
-    format!("#!/bin/sh\n{}", script(plan))
 }
 
 fn script(plan: &Plan) -> String {
@@ -158,7 +208,7 @@ fn all_is_done_by_the_boothook(identity: &Identity<'_>) -> Value {
     })
 }
 
-fn cloud_config(identity: &Identity<'_>) -> String {
+fn cloud_config(identity: &Identity<'_>) -> Value {
     let root = identity.user == "root";
     let mut user = json!({
         "name": identity.user,
@@ -173,8 +223,10 @@ fn cloud_config(identity: &Identity<'_>) -> String {
         // A group of this name comes with the engine, and a user's own group could not be made any more.
         user["primary_group"] = Value::from(ENGINE_GROUP);
     }
+    // Where the usual user is the one who logs in, cloud-init makes one of the two.
+    let users = if identity.usual_user { json!(["default", user]) } else { json!([user]) };
     let mut config = json!({
-        "users": [user],
+        "users": users,
         "disable_root": !root,
         "ssh_pwauth": false,
         "manage_etc_hosts": false,
@@ -198,7 +250,7 @@ fn cloud_config(identity: &Identity<'_>) -> String {
         let lines: Vec<Value> = identity.mounts.iter().map(|mount| json!(mount_line(mount))).collect();
         config["mounts"] = Value::from(lines);
     }
-    yaml(&config)
+    config
 }
 
 /// JSON is YAML: nothing in it needs another way of quoting.
@@ -228,13 +280,21 @@ fn fstab_word(text: &str) -> String {
 }
 
 /// A MIME message, RFC 2046. Its boundary stands in none of the parts.
-fn message(parts: &[(&str, String)]) -> String {
+fn message(own: Option<&Own>, ours: &[(&str, String)]) -> String {
+    let own = own.map(Own::part);
+    let of_ours = ours.iter().map(|(kind, content)| (Some(*kind), content.as_str()));
+    let parts: Vec<(Option<&str>, &str)> = own.into_iter().chain(of_ours).collect();
     let mut boundary = "docker-machine".to_owned();
     while parts.iter().any(|(_, content)| content.contains(&boundary_line(&boundary))) {
         boundary.push('=');
     }
     let mut text = format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\nMIME-Version: 1.0\n\n");
     for (kind, content) in parts {
+        let Some(kind) = kind else {
+            // It is a message with headers of its own: a part as it is.
+            let _ = write!(text, "{}\n{content}\n", boundary_line(&boundary));
+            continue;
+        };
         let charset = if content.is_ascii() { "us-ascii" } else { "utf-8" };
         let _ = write!(
             text,

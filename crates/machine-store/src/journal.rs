@@ -34,8 +34,6 @@ pub struct Journal {
     pub updated: String,
     /// How long each phase took, in milliseconds.
     pub timings: BTreeMap<Phase, u64>,
-    /// What was made for the machine, in that order; `rm` goes through it backwards.
-    pub resources: Vec<Resource>,
     /// The host's keys as lines of OpenSSH public keys (`ssh-ed25519 AAAA…`).
     pub host_keys: Vec<String>,
     /// Hosts to go through, `[user@]host[:port]`, the first hop first.
@@ -59,7 +57,6 @@ impl Default for Journal {
             started: String::new(),
             updated: String::new(),
             timings: BTreeMap::new(),
-            resources: Vec::new(),
             host_keys: Vec::new(),
             jump_hosts: Vec::new(),
             key_algorithm: String::new(),
@@ -77,7 +74,7 @@ impl Journal {
         journal
     }
 
-    /// Begins another operation on the same machine: resources, host keys, jump hosts and `extra` stay.
+    /// Begins another operation on the same machine: host keys, jump hosts and `extra` stay.
     pub fn restart(&mut self, operation: Operation, program_version: &str) {
         self.operation = operation;
         self.phase = Phase::Reserve;
@@ -88,26 +85,14 @@ impl Journal {
         self.timings.clear();
     }
 
-    /// Notes that something was made; a second note of the same thing changes nothing.
-    pub fn add_resource(&mut self, kind: impl Into<String>, id: impl Into<String>) {
-        let resource = Resource { kind: kind.into(), id: id.into() };
-        if !self.resources.contains(&resource) {
-            self.resources.push(resource);
-        }
-    }
-
     /// Why the machine is incomplete, as one line, where it is: `abandoned` says that nobody is at work on it.
     pub(crate) fn incomplete(&self, abandoned: bool) -> Option<String> {
         let doing = self.operation.doing();
         match &self.status {
-            Status::Running if abandoned => Some(match (self.resources.len(), self.phase <= Phase::Record) {
-                (0, true) => format!("{doing}, interrupted before any resource was made"),
-                (0, false) => format!("{doing}, interrupted in phase {}", self.phase),
-                (made, _) => {
-                    let plural = if made == 1 { "" } else { "s" };
-                    format!("{doing}, interrupted in phase {} with {made} resource{plural} made", self.phase)
-                }
-            }),
+            Status::Running if abandoned && self.phase <= Phase::Record => {
+                Some(format!("{doing}, interrupted before any resource was made"))
+            }
+            Status::Running if abandoned => Some(format!("{doing}, interrupted in phase {}", self.phase)),
             Status::Failed { message, .. } => {
                 Some(format!("{doing} failed in phase {}: {}", self.phase, one_line(message)))
             }
@@ -144,15 +129,6 @@ pub enum Status {
     /// Something that only a newer program knows.
     #[serde(other)]
     Unknown,
-}
-
-/// Something that was made for a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resource {
-    /// What it is, in the driver's words, e.g. `instance`.
-    pub kind: String,
-    /// The provider's id of it.
-    pub id: String,
 }
 
 /// Who works on a machine.

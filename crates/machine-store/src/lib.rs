@@ -32,6 +32,6 @@ pub use atomic::{Mode, write_file};
 pub use config::{ConfigError, parse_config};
 pub use error::StoreError;
 pub use go_json::to_json;
-pub use journal::{Actor, JOURNAL_VERSION, Journal, Operation, Phase, Resource, Status};
+pub use journal::{Actor, JOURNAL_VERSION, Journal, Operation, Phase, Status};
 pub use lock::{Holder, MachineLock, StoreLock};
 pub use store::Store;

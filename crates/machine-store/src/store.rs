@@ -242,7 +242,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn store_id(&self) -> Result<String, StoreError> {
-        let path = self.root.join(".store-id");
+        let path = self.root.join(ID_FILE);
         if let Some(id) = read_id(&path)? {
             return Ok(id);
         }
@@ -257,7 +257,18 @@ impl Store {
         // Another process was first.
         Ok(read_id(&path)?.unwrap_or(id))
     }
+
+    /// The store's id where it has one already.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn known_id(&self) -> Result<Option<String>, StoreError> {
+        read_id(&self.root.join(ID_FILE))
+    }
 }
+
+/// The file with the store's id.
+const ID_FILE: &str = ".store-id";
 
 fn read_id(path: &Path) -> Result<Option<String>, StoreError> {
     match read_file(path) {

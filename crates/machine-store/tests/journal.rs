@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use machine_store::{Journal, Operation, Phase, Resource, Status, StoreError};
+use machine_store::{Journal, Operation, Phase, Status, StoreError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{LIMIT, machine, store};
@@ -22,8 +22,6 @@ fn a_journal_comes_back_as_it_was_saved() {
     journal.status = Status::Failed { message: "no\nroute".to_owned(), hint: Some("look".to_owned()) };
     journal.timings.insert(Phase::Host, 1200);
     journal.timings.insert(Phase::Other("later".to_owned()), 1);
-    journal.add_resource("instance", "i-1");
-    journal.add_resource("instance", "i-1");
     journal.host_keys.push("ssh-ed25519 AAAA".to_owned());
     journal.jump_hosts.push("me@bastion".to_owned());
     journal.key_algorithm = "ed25519".to_owned();
@@ -33,7 +31,6 @@ fn a_journal_comes_back_as_it_was_saved() {
     let mut again = store.load_journal("foo").unwrap().unwrap();
     assert!(again.updated >= journal.updated && again.started == journal.started);
     assert_eq!((again.actor.pid, again.actor.program.as_str()), (std::process::id(), "0.17.0"));
-    assert_eq!(again.resources, [Resource { kind: "instance".to_owned(), id: "i-1".to_owned() }]);
     again.updated.clone_from(&journal.updated);
     assert_eq!(again, journal);
     assert_eq!(store.incomplete("foo", &again).unwrap(), "creating failed in phase provision: no route");
@@ -49,7 +46,6 @@ fn a_journal_comes_back_as_it_was_saved() {
 #[test]
 fn another_operation_keeps_what_belongs_to_the_machine() {
     let mut journal = Journal::begin(Operation::Create, "1");
-    journal.add_resource("instance", "i-1");
     journal.host_keys.push("ssh-ed25519 AAAA".to_owned());
     journal.timings.insert(Phase::Host, 1);
     journal.status = Status::Done;
@@ -58,7 +54,7 @@ fn another_operation_keeps_what_belongs_to_the_machine() {
         (journal.operation, journal.phase, journal.status),
         (Operation::Remove, Phase::Reserve, Status::Running)
     );
-    assert_eq!((journal.resources.len(), journal.host_keys.len(), journal.timings.len()), (1, 1, 0));
+    assert_eq!((journal.host_keys.len(), journal.timings.len()), (1, 0));
 }
 
 #[test]
@@ -102,15 +98,12 @@ fn a_torn_journal_is_an_error_because_it_holds_the_hosts_keys() {
 fn why_a_machine_is_incomplete() {
     let (_dir, store) = store();
     let mut journal = Journal::begin(Operation::Create, "1");
-    let mut reason = |phase: Phase, resources: usize| {
+    let mut reason = |phase: Phase| {
         journal.phase = phase;
-        journal.resources =
-            (0..resources).map(|id| Resource { kind: "disk".into(), id: id.to_string() }).collect();
         store.incomplete("foo", &journal).unwrap()
     };
-    assert_eq!(reason(Phase::Record, 0), "creating, interrupted before any resource was made");
-    assert_eq!(reason(Phase::Reach, 0), "creating, interrupted in phase reach");
-    assert_eq!(reason(Phase::Host, 2), "creating, interrupted in phase host with 2 resources made");
+    assert_eq!(reason(Phase::Record), "creating, interrupted before any resource was made");
+    assert_eq!(reason(Phase::Reach), "creating, interrupted in phase reach");
     assert_eq!(store.incomplete("foo", &Journal::default()), None);
 }
 

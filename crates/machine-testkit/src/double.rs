@@ -79,7 +79,8 @@ impl Request {
     }
 }
 
-fn pairs(text: &str) -> Vec<(String, String)> {
+/// The keys and values of a query or form, decoded.
+pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
     let parts = text.split('&').filter(|part| !part.is_empty());
     parts
         .map(|part| part.split_once('=').unwrap_or((part, "")))
@@ -88,7 +89,7 @@ fn pairs(text: &str) -> Vec<(String, String)> {
 }
 
 /// Percent-decodes, `+` as a space.
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
     while at < bytes.len() {
         let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());

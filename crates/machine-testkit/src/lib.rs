@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod double;
 mod ended;
 pub mod lab;
+pub mod openapi;
 pub mod proxy;
 pub mod skip;
 

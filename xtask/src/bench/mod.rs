@@ -2,6 +2,7 @@
 //! needs in the same run. Nothing fails on time; what can't be run fails.
 
 mod children;
+mod cloud;
 mod create;
 mod crowd;
 mod engine;
@@ -10,6 +11,7 @@ mod hosts;
 mod measure;
 mod scenarios;
 mod store;
+mod vm;
 
 use std::{
     error::Error,
@@ -33,7 +35,7 @@ type Figures = Vec<Figure>;
 /// Measures some scenarios: those whose name has the text.
 type Group = fn(&Bench, &str) -> Result<Figures, Box<dyn Error>>;
 
-const GROUPS: &[Group] = &[size, scenarios::run, crowd::run, engine::run, create::run];
+const GROUPS: &[Group] = &[size, scenarios::run, cloud::run, crowd::run, engine::run, create::run, vm::run];
 
 /// What is measured: our program, and the one that it is compared with.
 pub struct Bench {

@@ -44,15 +44,13 @@ fn words(arguments: Arguments) -> Vec<Arg> {
     declared.collect()
 }
 
-/// The program with all its commands; `create` gets further flags.
+/// The program with all its commands, each with further flags (a driver's).
 pub fn command_tree(
     commands: &[&'static Command],
     families: &'static [Family],
-    create_flags: &[Flag],
+    more: impl Fn(&Command) -> Vec<Flag>,
 ) -> clap::Command {
-    let one = |command: &&'static Command| {
-        single(command, if command.name == "create" { create_flags } else { &[] })
-    };
+    let one = |command: &&'static Command| single(command, &more(command));
     let alone = commands.iter().filter(|command| command.family().is_none()).map(one);
     let has_members = |family: &&Family| commands.iter().any(|command| command.family() == Some(family.name));
     let families = families.iter().filter(has_members).map(|family| {

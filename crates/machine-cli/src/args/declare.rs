@@ -102,8 +102,8 @@ impl Flag {
 pub enum Arguments {
     /// Nothing.
     None,
-    /// The name of a machine to be.
-    NewMachine,
+    /// The names of machines to be.
+    NewMachines,
     /// One machine, or the one called `default`.
     Machine,
     /// Machines, or the one called `default`.
@@ -216,7 +216,7 @@ impl Command {
     pub fn usage(&self) -> String {
         let arguments = match self.arguments {
             Arguments::None => String::new(),
-            Arguments::NewMachine => " NAME".to_owned(),
+            Arguments::NewMachines => " NAME...".to_owned(),
             Arguments::Machine => " [NAME]".to_owned(),
             Arguments::Machines => " [NAME...]".to_owned(),
             Arguments::MachineThenRaw => " [NAME] [ssh options] [COMMAND [ARG...]]".to_owned(),

@@ -11,6 +11,7 @@ use crate::error::CliError;
 pub struct Args {
     values: FlagValues,
     words: Vec<String>,
+    given: Vec<String>,
 }
 
 impl Args {
@@ -31,7 +32,13 @@ impl Args {
                 values.set(spec.name.to_string(), value);
             }
         }
-        Ok(Self { values, words })
+        let given = given.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Self { values, words, given })
+    }
+
+    /// Whether a flag stands on the command line. One that has its value from the environment does not.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given == name)
     }
 
     /// The words that are not flags.

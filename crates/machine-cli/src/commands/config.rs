@@ -8,6 +8,7 @@ use crate::args::{Arguments, Command, Flag, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
 use crate::output::{self, go};
+use crate::progress::{self, To, View};
 use crate::runtime;
 
 /// The declaration.
@@ -26,8 +27,9 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let lifecycle = invocation.lifecycle();
     let machine = invocation.one_machine(lifecycle.store())?;
     let swarm = invocation.args.bool("swarm");
-    let connection = runtime::look(async {
-        let checked = lifecycle.check_connection(&machine, swarm).await;
+    let (machine, connection) = runtime::look(async {
+        let report = progress::reporter(&machine.name.clone(), To::Stderr, View::Lines);
+        let checked = lifecycle.connection(machine, swarm, &*report).await;
         checked.map_err(|error| CliError::from(error).context("Error running connection boilerplate"))
     })?;
     for warning in &connection.warnings {

@@ -8,6 +8,7 @@ use crate::args::{Arguments, Command, Flag, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
 use crate::output::shell::{self, Syntax};
+use crate::progress::{self, To, View};
 use crate::{output, runtime};
 
 /// The declaration.
@@ -68,8 +69,9 @@ fn set(invocation: &Invocation) -> Result<(), CliError> {
     let lifecycle = invocation.lifecycle();
     let machine = invocation.one_machine(lifecycle.store())?;
     let swarm = invocation.args.bool("swarm");
-    let connection = runtime::look(async {
-        let checked = lifecycle.check_connection(&machine, swarm).await;
+    let (machine, connection) = runtime::look(async {
+        let report = progress::reporter(&machine.name.clone(), To::Stderr, View::Lines);
+        let checked = lifecycle.connection(machine, swarm, &*report).await;
         checked.map_err(|error| CliError::from(error).context("Error checking TLS connection"))
     })?;
     // Emacs evaluates what comes on stderr, too.

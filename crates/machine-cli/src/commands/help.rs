@@ -1,7 +1,7 @@
 //! `help`: what there is, and how it is used.
 
 use crate::args::{Arguments, Command, Family, GLOBAL_FLAGS, Group, help_of, help_text, single};
-use crate::commands::{COMMANDS, create};
+use crate::commands::COMMANDS;
 use crate::error::CliError;
 use crate::invocation::{Invocation, Program};
 use crate::{output, program, version};
@@ -40,7 +40,7 @@ pub fn print(name: &str, second: Option<&str>, program: &Program) -> Result<(), 
 
 fn of_command(name: &str) -> Result<String, CliError> {
     let Some(command) = program::find(name) else { return Err(program::no_such_command(name)) };
-    let more = if name == "create" { create::driver_flags(&["--help".to_owned()])? } else { Vec::new() };
+    let more = super::driver_flags(name, &["--help".to_owned()])?;
     Ok(help_of(single(command, &more)))
 }
 

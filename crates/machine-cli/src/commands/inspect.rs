@@ -84,17 +84,31 @@ fn complete(machine: &mut machine_core::Machine) {
 /// else is touched: `generic` and `none` have no secrets and are shown as the reference program shows them. A driver
 /// keeps a flag `DRIVER-access-token` under a key like `AccessToken`.
 fn redact(machine: &mut machine_core::Machine, drivers: &dyn DriverSource) {
-    let Ok(driver) = drivers.driver(&machine.driver_name) else { return };
-    let secrets: Vec<String> =
-        driver.spec().flags.iter().filter(|flag| flag.secret).map(|flag| letters(&flag.name)).collect();
+    let secrets = secret_flags(&machine.driver_name, drivers);
     redact_keys(&mut machine.driver.0, &secrets);
+}
+
+/// The texts of a record that must not be shown.
+pub fn secrets_of(machine: &machine_core::Machine, drivers: &dyn DriverSource) -> Vec<String> {
+    let flags = secret_flags(&machine.driver_name, drivers);
+    let secret = machine.driver.0.iter().filter(|(key, _)| is_secret(key, &flags));
+    secret.filter_map(|(_, value)| value.as_str().map(str::to_owned)).collect()
+}
+
+/// The names of a driver's secret flags, letters and digits only.
+fn secret_flags(driver: &str, drivers: &dyn DriverSource) -> Vec<String> {
+    let Ok(driver) = drivers.driver(driver) else { return Vec::new() };
+    driver.spec().flags.iter().filter(|flag| flag.secret).map(|flag| letters(&flag.name)).collect()
+}
+
+fn is_secret(key: &str, flags: &[String]) -> bool {
+    let key = letters(key);
+    !key.is_empty() && flags.iter().any(|flag| flag.ends_with(&key))
 }
 
 fn redact_keys(state: &mut Map<String, Value>, secrets: &[String]) {
     for (key, value) in state {
-        let key = letters(key);
-        let is_secret = !key.is_empty() && secrets.iter().any(|flag| flag.ends_with(&key));
-        if is_secret && !matches!(value, Value::Null) && value.as_str() != Some("") {
+        if is_secret(key, secrets) && !matches!(value, Value::Null) && value.as_str() != Some("") {
             *value = Secret::REDACTED.into();
         }
     }

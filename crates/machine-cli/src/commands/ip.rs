@@ -1,11 +1,11 @@
-//! `ip`: where machines are, as their records say.
+//! `ip`: where machines are, as their records say; the driver is asked about those whose record has no address.
 
 use serde_json::json;
 
 use crate::args::{Arguments, Command, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::output;
+use crate::{output, runtime};
 
 /// The declaration.
 pub const COMMAND: Command = Command {
@@ -36,6 +36,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     }
     let (mut lines, mut rows, mut errors) = (String::new(), Vec::new(), Vec::new());
     for (name, machine) in found {
+        let machine = runtime::with_address(&lifecycle, machine)?;
         match lifecycle.known(&machine) {
             // A machine that is only a URL may have no address, and the reference program prints an empty line.
             Ok(known) if !known.ip.is_empty() || known.ssh.is_none() && !known.url.is_empty() => {

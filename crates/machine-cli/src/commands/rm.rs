@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::args::{Arguments, Command, Flag, Group, help_of, single};
 use crate::error::CliError;
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, drivers};
 use crate::output::{self, go};
 use crate::progress::{self, To, View};
 use crate::{machines, runtime};
@@ -57,10 +57,26 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let mut seen = std::collections::HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
     let lifecycle = invocation.lifecycle();
+    let marking: Vec<Option<String>> = names.iter().map(|name| marking_driver(&lifecycle, name)).collect();
     let left =
         || Some("What was not removed yet is still listed: `docker-machine rm` again goes on.".to_owned());
     let ended = runtime::run(async { Ok(remove_all(&lifecycle, &names, force).await) }, left)?;
+    for (driver, end) in marking.iter().zip(&ended) {
+        if let (true, Some(driver), Ok(Removed { problems })) = (force, driver, end)
+            && !problems.is_empty()
+        {
+            let hint = format!("Hint: `docker-machine gc -d {driver}` finds what is left at the provider.");
+            output::note(&invocation.program.in_its_words(&hint));
+        }
+    }
     finish(&names, ended, force, json)
+}
+
+/// The machine's driver, where that marks what it makes: what a forced removal leaves can then be found.
+fn marking_driver(lifecycle: &Lifecycle, name: &str) -> Option<String> {
+    let driver = lifecycle.store().load(name).ok()?.driver_name;
+    let marks = drivers().driver(&driver).ok()?.spec().capabilities.marks;
+    marks.then_some(driver)
 }
 
 async fn remove_all(lifecycle: &Lifecycle, names: &[String], force: bool) -> Vec<Result<Removed, Error>> {

@@ -1,11 +1,11 @@
-//! `url`: where a machine's engine is, as its record says.
+//! `url`: where a machine's engine is, as its record says; its driver is asked where the record has no address.
 
 use serde_json::json;
 
 use crate::args::{Arguments, Command, Group};
 use crate::error::CliError;
 use crate::invocation::Invocation;
-use crate::output;
+use crate::{output, runtime};
 
 /// The declaration.
 pub const COMMAND: Command = Command {
@@ -22,6 +22,7 @@ pub const COMMAND: Command = Command {
 fn run(invocation: &Invocation) -> Result<(), CliError> {
     let lifecycle = invocation.lifecycle();
     let machine = invocation.one_machine(lifecycle.store())?;
+    let machine = runtime::with_address(&lifecycle, machine)?;
     let url = lifecycle.known(&machine)?.url;
     if url.is_empty() {
         return Err(CliError::new("Host is not running").with_hint(format!(

@@ -40,7 +40,13 @@ pub fn reporter(machine: &str, to: To, view: View) -> Box<dyn Reporter> {
     if view != View::Lines && output::fancy_stdout() && output::fancy_stderr() {
         return Box::new(Live::new(machine, view));
     }
-    Box::new(Lines { machine: machine.to_owned(), to, wait: Mutex::default(), transfer: Mutex::default() })
+    Box::new(Lines::new(machine, to, false))
+}
+
+/// A reporter for one of several machines that are worked on at the same time: lines, all with the machine's name before
+/// them.
+pub fn one_of_several(machine: &str, to: To) -> Box<dyn Reporter> {
+    Box::new(Lines::new(machine, to, true))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,6 +57,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Lines {
     machine: String,
     to: To,
+    /// Whether the machine's name stands before every line, and not only before those of its driver.
+    named: bool,
     wait: Mutex<Wait>,
     transfer: Mutex<Transfer>,
 }
@@ -81,6 +89,24 @@ impl Wait {
     }
 }
 
+impl Lines {
+    fn new(machine: &str, to: To, named: bool) -> Self {
+        let (wait, transfer) = (Mutex::default(), Mutex::default());
+        Self { machine: machine.to_owned(), to, named, wait, transfer }
+    }
+
+    fn with_name(&self, event: Event) -> Event {
+        let named = |line: String| of_machine(&self.machine, &line);
+        match event {
+            event if !self.named => event,
+            Event::Line(line) => Event::Line(named(line)),
+            Event::Notice(line) => Event::Notice(named(line)),
+            Event::Warning(line) => Event::Warning(named(line)),
+            other => other,
+        }
+    }
+}
+
 impl Reporter for Lines {
     fn report(&self, event: Event) {
         if let Event::Waiting { what, for_ms, limit_ms, last } = &event
@@ -96,7 +122,7 @@ impl Reporter for Lines {
                 Word::None => {}
             }
         }
-        match said(&self.machine, event) {
+        match said(&self.machine, self.with_name(event)) {
             Some(Said::Line(line)) => match self.to {
                 // Nobody who reads is no reason to stop making a machine.
                 To::Stdout => drop(writeln!(std::io::stdout().lock(), "{line}")),

@@ -31,8 +31,9 @@ pub(super) async fn check(cx: &Cx<'_>, mut wish: LibvirtState) -> Result<(), Dri
     super::check_publish(&wish)?;
     storage::check(&virsh, &wish.pool).await?;
     if wish.clone_of_uuid.is_empty() {
-        let cached = Cache::of_store(cx.store_path).find(&wish.image, host.arch)?;
-        return cached.map_or(Ok(()), |image| storage::check_format(&image));
+        let cache = Cache::of_store(cx.store_path);
+        cache.check(&wish.image, host.arch)?;
+        return cache.find(&wish.image, host.arch)?.map_or(Ok(()), |image| storage::check_format(&image));
     }
     match observe::look(&virsh, &wish.clone_of_uuid).await?.state {
         State::Stopped => Ok(()),

@@ -30,7 +30,7 @@ pub(super) fn check(cx: &Cx<'_>, wish: &QemuState) -> Result<(), DriverError> {
         return super::disk::source_is_off(Path::new(&wish.clone_of)).map(drop);
     }
     // Says so where it is neither here nor anything that could be got.
-    super::disk::cache(cx, wish).find(&wish.image, wish.arch()?)?;
+    super::disk::cache(cx, wish).check(&wish.image, wish.arch()?)?;
     Ok(())
 }
 

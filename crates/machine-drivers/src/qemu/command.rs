@@ -130,9 +130,10 @@ impl Launch<'_> {
             }),
         );
         let write_cache = if mode.write_through { "off" } else { "on" };
+        // The first place is that of a kernel that QEMU loads: it takes it itself, and does not start where it is taken.
         args.with(
             "-device",
-            format!("virtio-blk-pci,drive={DISK},id={DISK},bootindex=0,write-cache={write_cache}"),
+            format!("virtio-blk-pci,drive={DISK},id={DISK},bootindex=1,write-cache={write_cache}"),
         );
         if self.seeded {
             // Also a virtio disk: kernels for clouds have no other kind.
@@ -310,7 +311,7 @@ mod tests {
 -device virtio-rng-pci
 -device virtio-balloon-pci,free-page-reporting=on
 -blockdev {"driver":"qcow2","node-name":"disk","cache":{"direct":false,"no-flush":false},"discard":"unmap","file":{"driver":"file","filename":"/m, 1/disk.qcow2","cache":{"direct":false,"no-flush":false},"discard":"unmap"}}
--device virtio-blk-pci,drive=disk,id=disk,bootindex=0,write-cache=on
+-device virtio-blk-pci,drive=disk,id=disk,bootindex=1,write-cache=on
 -blockdev {"driver":"raw","node-name":"seed","read-only":true,"file":{"driver":"file","filename":"/m, 1/seed.iso","read-only":true}}
 -device virtio-blk-pci,drive=seed,id=seed
 -netdev user,id=net0,hostfwd=tcp:127.0.0.1:32000-:22,hostfwd=tcp:127.0.0.1:32001-:2376

@@ -259,6 +259,8 @@ async fn begin(
             Trouble::Port(rule) if rule == command::ssh_rule(state) => refused.push(state.base.ssh_port),
             Trouble::Port(rule) if rule == command::engine_rule(state) => refused.push(state.engine_port),
             Trouble::Sandbox if sandbox => sandbox = false,
+            // It has only just begun, and nobody knows which ports it was given.
+            Trouble::TwoOfThem => process::kill(&files.pid()).await?,
             Trouble::Accel(said) => return Err(NoStart::Accel(said)),
             // What dies without a word, dies in the middle of QEMU.
             Trouble::Other(said, None) if said.starts_with(ENDED) && launch.accel != Accel::Tcg => {
@@ -270,7 +272,7 @@ async fn begin(
     Err(DriverError::new(
         ErrorKind::Other,
         format!(
-            "QEMU did not start the machine: {ATTEMPTS} times other programs were faster to take its ports"
+            "QEMU did not start the machine: {ATTEMPTS} times others were faster, to take its ports or to start it"
         ),
     )
     .into())

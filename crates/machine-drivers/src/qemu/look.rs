@@ -57,7 +57,7 @@ fn state_of(word: &str) -> (State, Option<&'static str>) {
         "prelaunch" | "inmigrate" | "restore-vm" => (State::Starting, None),
         "shutdown" => (State::Stopping, None),
         "io-error" => (
-            State::Paused,
+            State::Error,
             Some(
                 "it stands still because its disk could not be written: make room on this computer, then resume it",
             ),
@@ -79,6 +79,7 @@ mod tests {
         assert_eq!(state_of("save-vm").0, State::Running);
         assert_eq!(state_of("paused").0, State::Paused);
         assert_eq!(state_of("prelaunch").0, State::Starting);
-        assert!(state_of("io-error").1.is_some());
+        let (state, why) = state_of("io-error");
+        assert!(state == State::Error && why.unwrap().contains("resume"));
     }
 }

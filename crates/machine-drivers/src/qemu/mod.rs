@@ -229,6 +229,9 @@ impl Driver for Qemu {
                 Err(_) => process::kill(&files.pid()).await?,
             }
         }
+        disk::remove(&files.disk())?;
+        // One that an interrupted call had only just started may have come up meanwhile. Without a disk none does any more.
+        process::kill(&files.pid()).await?;
         for file in files.all() {
             disk::remove(&file)?;
         }

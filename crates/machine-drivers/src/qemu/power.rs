@@ -95,6 +95,8 @@ async fn start(cx: &Cx<'_>, state: &mut QemuState, files: &Files, runs: bool) ->
 /// Asks the guest to go down; turns it off where it doesn't.
 async fn stop(cx: &Cx<'_>, state: &QemuState, files: &Files) -> Result<(), DriverError> {
     let limit = stop_limit(state);
+    let pid_file = files.pid();
+    let leaving = process::Leaving::of(&pid_file)?;
     let mut waited = Duration::ZERO;
     while waited < limit {
         match ask_to_stop(state, files).await {
@@ -112,7 +114,7 @@ async fn stop(cx: &Cx<'_>, state: &QemuState, files: &Files) -> Result<(), Drive
                 cx.report.report(waiting(files, waited + part, limit));
             }
         };
-        if process::gone_within(&files.pid(), part, say).await? {
+        if leaving.gone_within(part, say).await? {
             return clean(files);
         }
         waited += part;
@@ -160,13 +162,15 @@ async fn ask_to_stop(state: &QemuState, files: &Files) -> Result<(), QmpError> {
 /// # Errors
 /// Where even that fails.
 pub(super) async fn end(state: &QemuState, files: &Files) -> Result<(), DriverError> {
+    let pid_file = files.pid();
+    let leaving = process::Leaving::of(&pid_file)?;
     let asked = async {
         let mut qmp = Qmp::connect(Monitor::Work, files.dir(), state, QUIT_LIMIT).await?;
         qmp.execute_within("quit", Value::Null, QUIT_LIMIT).await
     };
     // It may end before it has answered.
     let heard = matches!(asked.await, Ok(_) | Err(QmpError::Closed));
-    if !heard || !process::gone_within(&files.pid(), QUIT_LIMIT, |_| ()).await? {
+    if !heard || !leaving.gone_within(QUIT_LIMIT, |_| ()).await? {
         process::kill(&files.pid()).await?;
     }
     clean(files)

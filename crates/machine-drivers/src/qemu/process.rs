@@ -32,25 +32,43 @@ pub(super) fn find(pid_file: &Path) -> Result<Option<Process>, DriverError> {
     })
 }
 
-/// Waits until the process is gone; false where it is still there at the end of the limit. `tick` is called now and then.
-///
-/// # Errors
-/// As [`find`].
-pub(super) async fn gone_within(
-    pid_file: &Path,
-    limit: Duration,
-    mut tick: impl FnMut(Duration),
-) -> Result<bool, DriverError> {
-    let begin = Instant::now();
-    loop {
-        if find(pid_file)?.is_none() {
-            return Ok(true);
+/// A process whose end is waited for. To be made before it is asked to end: it removes its pid file, and the lock with it, some time before
+/// it is gone.
+pub(super) struct Leaving<'a> {
+    pid_file: &'a Path,
+    process: Option<system::Known>,
+}
+
+impl<'a> Leaving<'a> {
+    /// The one that has this pid file.
+    ///
+    /// # Errors
+    /// As [`find`].
+    pub(super) fn of(pid_file: &'a Path) -> Result<Self, DriverError> {
+        let process = find(pid_file)?.and_then(|found| found.pid).and_then(system::known);
+        Ok(Self { pid_file, process })
+    }
+
+    /// Waits until it is gone; false where it is still there at the end of the limit. `tick` is called now and then.
+    ///
+    /// # Errors
+    /// As [`find`].
+    pub(super) async fn gone_within(
+        &self,
+        limit: Duration,
+        mut tick: impl FnMut(Duration),
+    ) -> Result<bool, DriverError> {
+        let begin = Instant::now();
+        loop {
+            if find(self.pid_file)?.is_none() && !self.process.as_ref().is_some_and(system::lives) {
+                return Ok(true);
+            }
+            if begin.elapsed() >= limit {
+                return Ok(false);
+            }
+            tick(begin.elapsed());
+            sleep(TICK).await;
         }
-        if begin.elapsed() >= limit {
-            return Ok(false);
-        }
-        tick(begin.elapsed());
-        sleep(TICK).await;
     }
 }
 
@@ -67,11 +85,12 @@ pub(super) async fn kill(pid_file: &Path) -> Result<(), DriverError> {
         )
         .with_hint("run docker-machine where the machine was started, not in another container"));
     };
+    let leaving = Leaving::of(pid_file)?;
     system::kill(pid, pid_file).map_err(|error| {
         DriverError::new(ErrorKind::Other, format!("QEMU's process {pid} can't be ended: {error}"))
             .with_source(error)
     })?;
-    if gone_within(pid_file, KILL_LIMIT, |_| ()).await? {
+    if leaving.gone_within(KILL_LIMIT, |_| ()).await? {
         return Ok(());
     }
     Err(DriverError::new(
@@ -101,6 +120,45 @@ mod system {
         Ok(held.map(|lock| Process {
             pid: lock.pid.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()),
         }))
+    }
+
+    /// A process and when it was started, which tells it from a later one with its number.
+    #[cfg(target_os = "linux")]
+    pub(super) struct Known {
+        pid: u32,
+        started: String,
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn known(pid: u32) -> Option<Known> {
+        stat(pid).map(|(_, started)| Known { pid, started })
+    }
+
+    /// Whether it is still there. One that only waits for its parent to notice has let go of everything.
+    #[cfg(target_os = "linux")]
+    pub(super) fn lives(known: &Known) -> bool {
+        stat(known.pid).is_some_and(|(state, started)| started == known.started && !"ZX".contains(&*state))
+    }
+
+    /// Its state and the time of its start. Source: proc_pid_stat(5); the second field may have anything in it but ends with the last `)`.
+    #[cfg(target_os = "linux")]
+    fn stat(pid: u32) -> Option<(String, String)> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = text.rsplit_once(") ")?.1.split(' ');
+        Some((fields.next()?.to_owned(), fields.nth(18)?.to_owned()))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) struct Known(Pid);
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn known(pid: u32) -> Option<Known> {
+        number(pid).map(Known)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn lives(known: &Known) -> bool {
+        rustix::process::test_kill_process(known.0).is_ok()
     }
 
     #[cfg(target_os = "linux")]
@@ -162,6 +220,17 @@ mod system {
         }
     }
 
+    /// Nothing more is known of it than its pid file, which it has open to its end.
+    pub(super) struct Known;
+
+    pub(super) fn known(_pid: u32) -> Option<Known> {
+        None
+    }
+
+    pub(super) fn lives(_known: &Known) -> bool {
+        false
+    }
+
     pub(super) fn kill(pid: u32, _pid_file: &Path) -> io::Result<()> {
         let ended = Command::new("taskkill")
             .args(["/F", "/PID", &pid.to_string()])
@@ -170,5 +239,25 @@ mod system {
             .stderr(Stdio::null())
             .status()?;
         if ended.success() { Ok(()) } else { Err(io::Error::other(format!("taskkill failed ({ended})"))) }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_ended_and_one_that_has_its_number_are_not_it() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let known = system::known(child.id()).unwrap();
+        assert!(system::lives(&known));
+        child.kill().unwrap();
+        while system::lives(&known) {
+            std::thread::sleep(TICK);
+        }
+        // A zombie until here.
+        assert!(system::known(child.id()).is_some());
+        child.wait().unwrap();
+        assert!(system::known(child.id()).is_none());
     }
 }

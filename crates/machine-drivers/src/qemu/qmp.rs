@@ -2,7 +2,6 @@
 //!
 //! Source: QEMU's docs/interop/qmp-spec.rst.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +16,6 @@ use super::state::QemuState;
 
 /// The longest line that is read, bytes. QEMU's longest answers have some hundred kilobytes.
 const MAX_LINE: u64 = 4 << 20;
-/// How many events are kept that nobody asked for yet.
-const MAX_EVENTS: usize = 256;
 /// How long QEMU may take to answer what it answers from memory.
 pub(super) const SHORT: Duration = Duration::from_secs(30);
 
@@ -71,20 +68,10 @@ impl From<QmpError> for DriverError {
     }
 }
 
-/// Something that QEMU said without being asked.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct QmpEvent {
-    /// Its name, e.g. `SHUTDOWN`.
-    pub(super) name: String,
-    /// More of it.
-    pub(super) data: Value,
-}
-
 /// A connection that can take commands. After a timeout it is of no more use: an answer may be under way.
 pub(super) struct Qmp {
     stream: BufReader<Box<dyn Stream>>,
     next_id: u64,
-    events: VecDeque<QmpEvent>,
 }
 
 impl Qmp {
@@ -107,7 +94,7 @@ impl Qmp {
     /// # Errors
     /// Where the other side does not greet as QEMU does.
     pub(super) async fn greet(stream: Box<dyn Stream>, limit: Duration) -> Result<Self, QmpError> {
-        let mut qmp = Self { stream: BufReader::new(stream), next_id: 1, events: VecDeque::new() };
+        let mut qmp = Self { stream: BufReader::new(stream), next_id: 1 };
         let greeting = qmp.line(Instant::now() + limit, "the connection", limit).await?;
         if !greeting.contains_key("QMP") {
             return Err(QmpError::Garbage("it does not greet".to_owned()));
@@ -150,9 +137,8 @@ impl Qmp {
         }
         loop {
             let mut answer = self.line(until, command, limit).await?;
-            if let Some(Value::String(name)) = answer.get("event") {
-                let name = name.clone();
-                self.keep(QmpEvent { name, data: answer.remove("data").unwrap_or_default() });
+            // What happens meanwhile is not told by events: who wants to know asks.
+            if answer.contains_key("event") {
                 continue;
             }
             // A message without id is about something that QEMU could not read.
@@ -168,18 +154,6 @@ impl Qmp {
                 None => QmpError::Garbage(format!("its answer to {command} has neither result nor error")),
             });
         }
-    }
-
-    /// The oldest event that came while commands were given.
-    pub(super) fn event(&mut self) -> Option<QmpEvent> {
-        self.events.pop_front()
-    }
-
-    fn keep(&mut self, event: QmpEvent) {
-        if self.events.len() == MAX_EVENTS {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
     }
 
     /// Reads one message.
@@ -269,9 +243,6 @@ mod tests {
         assert_eq!(status(&mut qmp).await.unwrap(), "paused");
         let error = qmp.execute("nonsense", json!({"a": 1})).await.unwrap_err();
         assert_eq!(error.to_string(), "QEMU refused nonsense: no such thing");
-        assert_eq!(qmp.event().unwrap().data, json!({"offset": 1}));
-        assert_eq!(qmp.event().unwrap().name, "STOP");
-        assert_eq!(qmp.event(), None);
     }
 
     #[tokio::test]
@@ -305,15 +276,5 @@ mod tests {
         assert!(matches!(error, QmpError::Silent { .. }), "{error}");
         let (ours, _open) = tokio::io::duplex(1024);
         assert!(matches!(Qmp::greet(Box::new(ours), moment).await, Err(QmpError::Silent { .. })));
-    }
-
-    #[tokio::test]
-    async fn events_that_nobody_asks_for_do_not_pile_up() {
-        let events = "{\"event\": \"RTC_CHANGE\"}\n".repeat(MAX_EVENTS * 2);
-        let (qmp, _open) =
-            against(format!("{GREETING}{READY}{events}{{\"return\": {{}}, \"id\": 2}}\n"), false).await;
-        let mut qmp = qmp.unwrap();
-        qmp.execute("stop", Value::Null).await.unwrap();
-        assert_eq!(qmp.events.len(), MAX_EVENTS);
     }
 }

@@ -11,6 +11,8 @@ pub(super) enum Trouble {
     Accel(String),
     /// This QEMU can't give up system calls.
     Sandbox,
+    /// Another QEMU of this machine was faster: one that an interrupted call has left.
+    TwoOfThem,
     /// Something else, and what to do.
     Other(String, Option<&'static str>),
 }
@@ -80,6 +82,9 @@ pub(super) fn read(said: &str) -> Trouble {
     if let Some((_, rest)) = said.split_once("Could not set up host forwarding rule '") {
         return Trouble::Port(rest.split('\'').next().unwrap_or_default().to_owned());
     }
+    if said.contains("Cannot lock pid file") {
+        return Trouble::TwoOfThem;
+    }
     let sandbox = ["'sandbox'", "seccomp", "-sandbox"];
     if sandbox.iter().any(|word| said.contains(word)) {
         return Trouble::Sandbox;
@@ -126,6 +131,8 @@ impl Trouble {
             Self::Accel(said) => error(ErrorKind::Other, &format!("the accelerator can't be used: {said}"))
                 .with_hint("use --qemu-accel auto, which tries what there is, or tcg, which is slow and works everywhere"),
             Self::Sandbox => error(ErrorKind::Other, "it was built without seccomp"),
+            Self::TwoOfThem => error(ErrorKind::Other, "another QEMU of this machine is running")
+                .with_hint("look with `docker-machine ls`, and with `ps` for who else starts it"),
             Self::Other(said, hint) => {
                 let said = if said.is_empty() { "it did not say why".to_owned() } else { said };
                 let error = error(ErrorKind::Other, &said);
@@ -172,6 +179,12 @@ mod tests {
         assert_eq!(
             read("qemu-system-x86_64: -sandbox on: There is no option group 'sandbox'"),
             Trouble::Sandbox
+        );
+        assert_eq!(
+            read(
+                "qemu-system-x86_64: cannot create PID file: Cannot lock pid file: Resource temporarily unavailable"
+            ),
+            Trouble::TwoOfThem
         );
         let lock = "qemu-system-x86_64: -blockdev {\"driver\":\"qcow2\",\"file\":{\"filename\":\"/m/disk.qcow2\"}}: Failed to get \"write\" lock\nIs another process using the image [/m/disk.qcow2]?";
         let error = read(lock).error();

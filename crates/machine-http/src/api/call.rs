@@ -28,6 +28,7 @@ pub struct Call {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     repeat: Repeat,
+    name: &'static str,
 }
 
 impl Call {
@@ -39,7 +40,7 @@ impl Call {
         let repeat = if idempotent { Repeat::Safe } else { Repeat::Once };
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        Self { method, url, headers, body: Bytes::new(), repeat }
+        Self { method, url, headers, body: Bytes::new(), repeat, name: "" }
     }
 
     /// GET.
@@ -109,6 +110,13 @@ impl Call {
         self
     }
 
+    /// With the name of what is asked for, in logs and errors: for APIs where all calls go to the same address.
+    #[must_use]
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
     /// Whether it may be made again.
     #[must_use]
     pub fn repeat(&self) -> Repeat {
@@ -122,10 +130,12 @@ impl Call {
     }
 }
 
-/// Method, host and path: `GET api.example.com/v2/droplets`. The query may have secrets in it.
+/// Method, host and path: `GET api.example.com/v2/droplets`, and the name where there is one: `POST ec2.example.com/
+/// RunInstances`. The query may have secrets in it.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}{}", self.method, self.url.host_str().unwrap_or_default(), self.url.path())
+        write!(f, "{} {}{}", self.method, self.url.host_str().unwrap_or_default(), self.url.path())?;
+        if self.name.is_empty() { Ok(()) } else { write!(f, " {}", self.name) }
     }
 }
 

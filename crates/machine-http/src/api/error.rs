@@ -83,7 +83,7 @@ impl ApiError {
     pub fn outcome_unknown(&self) -> bool {
         match self {
             Self::Transport { sent, .. } => *sent,
-            Self::Refused { refusal, .. } => refusal.status >= 500 && !refusal.throttled,
+            Self::Refused { refusal, .. } => refusal.status >= 500 && !refusal.throttled && !refusal.lasting,
             Self::Unreadable { .. } => true,
             Self::NoAccess { .. } => false,
         }
@@ -122,6 +122,9 @@ pub struct Refusal {
     pub request_id: String,
     /// Whether it says that we ask too often; it did not act on the call then.
     pub throttled: bool,
+    /// Whether it says that asking again soon is of no use, whatever its status: EC2 is out of capacity with status 500.
+    /// It did not act on the call then.
+    pub lasting: bool,
     /// When it wants to be asked again.
     pub retry_after: Option<Duration>,
 }
@@ -178,7 +181,7 @@ impl Refusal {
     /// Whether the same call may succeed a little later.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        self.throttled || matches!(self.status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+        self.throttled || (!self.lasting && matches!(self.status, 408 | 425 | 429 | 500 | 502 | 503 | 504))
     }
 }
 

@@ -125,9 +125,13 @@ async fn packages(
     step.end(done.map(drop).map_err(|error| explained(error, &log)))
 }
 
-/// mmdebstrap's reasons are in its log.
+/// mmdebstrap's reasons are in its log. A full disk is named long before its end.
 fn explained(error: ImageError, log: &Path) -> ImageError {
+    let full = |text: Vec<u8>| String::from_utf8_lossy(&text).contains("No space left on device");
     match error {
+        ImageError::BuildStep { .. } if fs::read(log).is_ok_and(full) => {
+            ImageError::DiskFull { path: log.parent().unwrap_or(log).to_owned() }
+        }
         ImageError::BuildStep { failed, source: ProcessError::Failed { status, .. } } => {
             ImageError::BuildTold {
                 failed,
@@ -269,5 +273,22 @@ mod tests {
         assert_eq!(last_line(&log), "");
         fs::write(&log, "I: first\nI: second\nI: thi").unwrap();
         assert_eq!(last_line(&log), "I: second");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        fs::write(&log, "dpkg: error: failed to write: No space left on device\nE: mmdebstrap failed\n")
+            .unwrap();
+        let failed = || async {
+            let program = Program::find(&["false"], &[]).unwrap();
+            run(&program, &[], "packages could not be installed", SMALL_LIMIT).await.unwrap_err()
+        };
+        let error = explained(failed().await, &log);
+        assert!(matches!(&error, ImageError::DiskFull { path } if path == dir.path()), "{error}");
+        fs::write(&log, "E: no such package\n").unwrap();
+        let error = explained(failed().await, &log).to_string();
+        assert!(error.contains("no such package"), "{error}");
     }
 }

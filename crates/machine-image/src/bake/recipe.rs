@@ -88,7 +88,7 @@ const HOOKS: [(&str, &str); 2] =
     [("prepare", include_str!("hooks/prepare")), ("finish", include_str!("hooks/finish"))];
 
 /// What these programs put into the image.
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 16] = [
     ("apt.conf", include_str!("image/apt.conf")),
     ("before-init", include_str!("image/before-init")),
     ("cloud.cfg", include_str!("image/cloud.cfg")),
@@ -104,6 +104,7 @@ const FILES: [(&str, &str); 15] = [
     ("initramfs.conf", include_str!("image/initramfs.conf")),
     ("modules.conf", include_str!("image/modules.conf")),
     ("sshd.conf", include_str!("image/sshd.conf")),
+    ("wait-online.conf", include_str!("image/wait-online.conf")),
 ];
 
 /// What is made of what.

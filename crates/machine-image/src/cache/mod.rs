@@ -230,6 +230,19 @@ impl Cache {
         Ok(found.into_iter().next().map(|(folder, record)| record.image(&folder)))
     }
 
+    /// Whether such an image is here, or there is somebody to ask for it; asks nobody.
+    ///
+    /// # Errors
+    /// [`ImageError::Unknown`] for a word that stands for nothing; as [`Self::find`].
+    pub fn check(&self, wanted: &str, arch: Arch) -> Result<(), ImageError> {
+        let records = self.records()?;
+        let wanted = Wanted::read(wanted, self.default, &self.catalogue, &records)?;
+        match self.look(&wanted, arch, records)? {
+            Some(_) => Ok(()),
+            None => wanted.source(&self.catalogue, arch).map(drop),
+        }
+    }
+
     /// [`Self::find`], and gets what is not here: the download goes on where an earlier one stopped, and is
     /// compared with the publisher's checksum. The file is there, whole and unchanged, when this returns.
     ///

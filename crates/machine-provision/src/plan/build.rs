@@ -22,9 +22,7 @@ pub fn plan(facts: &HostFacts, wish: &EngineWish) -> Result<Plan, PlanError> {
     let layout = Layout::of(facts)?;
     engine_can_be_used(facts)?;
     let mut plan = Plan::new(wish);
-    if facts.cloud_init == CloudInit::Running {
-        plan.step("wait for cloud-init", 900, Action::WaitForCloudInit);
-    }
+    plan.wait_for_cloud_init(facts);
     if wish.set_hostname {
         plan.hostname(wish, &layout);
     }
@@ -41,6 +39,15 @@ pub fn plan(facts: &HostFacts, wish: &EngineWish) -> Result<Plan, PlanError> {
     plan.file("configure engine", daemon::options_file(facts, wish, &layout)?);
     plan.run_engine(wish.port);
     Ok(plan)
+}
+
+/// Waits until cloud-init has finished what it is doing to the host; `None` where it is not at work. What a host is can be said
+/// only then: it may be installing the engine.
+#[must_use]
+pub fn wait_plan(facts: &HostFacts) -> Option<Plan> {
+    let mut plan = Plan { steps: Vec::new(), warnings: Vec::new(), environment: Vec::new() };
+    plan.wait_for_cloud_init(facts);
+    (!plan.steps.is_empty()).then_some(plan)
 }
 
 /// The engine's certificates and key, and a restart if they are new.
@@ -87,9 +94,7 @@ pub fn upgrade_plan(facts: &HostFacts, wish: &EngineWish) -> Result<Plan, PlanEr
     let manager = install::manager(facts)?;
     enough_room(facts, INSTALL_MIB / 2)?;
     let mut plan = Plan::new(wish);
-    if facts.cloud_init == CloudInit::Running {
-        plan.step("wait for cloud-init", 900, Action::WaitForCloudInit);
-    }
+    plan.wait_for_cloud_init(facts);
     plan.step("wait for the package manager", 900, Action::WaitForPackageLock(manager));
     plan.step("upgrade engine", 1200, Action::UpgradePackages { manager, names });
     plan.restart(wish.port);
@@ -142,6 +147,12 @@ impl Plan {
 
     fn step(&mut self, name: impl Into<String>, limit_s: u32, action: Action) {
         self.steps.push(Step { name: name.into(), limit_s, action });
+    }
+
+    fn wait_for_cloud_init(&mut self, facts: &HostFacts) {
+        if facts.cloud_init == CloudInit::Running {
+            self.step("wait for cloud-init", 900, Action::WaitForCloudInit);
+        }
     }
 
     fn file(&mut self, name: &str, file: File) {

@@ -10,7 +10,7 @@ mod layout;
 use machine_core::Secret;
 
 pub(crate) use build::HOSTNAME_MAX;
-pub use build::{certificates_plan, plan, registry_plan, upgrade_plan};
+pub use build::{certificates_plan, plan, registry_plan, upgrade_plan, wait_plan};
 pub use error::PlanError;
 
 use crate::PackageManager;

@@ -50,6 +50,7 @@ if [ -r "$dm_root/sys/module/apparmor/parameters/enabled" ]; then
   if [ "$dm_a" = Y ]; then dm_tell apparmor yes; fi
 fi
 dm_tell cloud-init "$(dm_cloud_init)"
+dm_tell_file cloud-init-result "$dm_root/run/cloud-init/result.json"
 dm_lock_holders | while IFS= read -r dm_line; do dm_tell lock "$dm_line"; done
 
 # The engine.

@@ -10,8 +10,9 @@ use super::bench::{Bench, full_text};
 
 /// Words in a flag's name that mean that its value is a secret, unless it is the name of a file or a switch.
 const SECRET_WORDS: [&str; 6] = ["token", "password", "secret", "passphrase", "api-key", "access-key"];
-/// Ends of names of flags that only point at a secret or name one.
-const NOT_SECRET: [&str; 5] = ["-path", "-file", "-id", "-name", "-profile"];
+/// Ends of names of flags that only point at a secret or name one, or say whether one is needed.
+const NOT_SECRET: [&str; 7] =
+    ["-path", "-file", "-id", "-name", "-profile", "-metadata-token", "-http-tokens"];
 
 /// The declaration makes sense: names and variables are unique, begin with the driver's name, have help, and what
 /// sounds secret is marked so.

@@ -11,6 +11,7 @@ const CERTIFICATES: &str = "Certificates";
 const REACH: &str = "Reaching the host";
 const SWARM: &str = "Standalone Swarm (retired)";
 const FAILURE: &str = "When it fails";
+const SEVERAL: &str = "Several machines";
 
 const DRIVER: Flag = Flag::text(
     "driver",
@@ -26,8 +27,9 @@ pub const COMMAND: Command = Command {
     name: "create",
     about: "Create a machine",
     description: "Run 'docker-machine create --driver name --help' to include the create flags for that driver in the \
-                  help text.",
-    arguments: Arguments::NewMachine,
+                  help text. Several names make as many machines, alike and at the same time; one that fails does not hurt \
+                  the rest.",
+    arguments: Arguments::NewMachines,
     flags: &[
         DRIVER,
         super::super::JSON,
@@ -95,6 +97,22 @@ pub const COMMAND: Command = Command {
             .value("[USER@]HOST[:PORT]")
             .headed(REACH)
             .added(),
+        Flag::new(FlagSpec::list(
+            "allow-from",
+            "MACHINE_ALLOW_FROM",
+            "Let only these networks reach SSH and engine: me (this computer), an address, a network; comma separated",
+        ))
+        .value("me|ADDRESS|CIDR")
+        .headed(REACH)
+        .added(),
+        Flag::int("count", 1, "Make so many machines: %d (or %02d) in NAME becomes 1, 2, …")
+            .value("N")
+            .headed(SEVERAL)
+            .added(),
+        Flag::int("parallel", 10, "How many of several machines are made at the same time")
+            .value("N")
+            .headed(SEVERAL)
+            .added(),
         Flag::switch("rollback", "Remove everything again if the create fails").headed(FAILURE).added(),
         Flag::text("resume", "", "", "Go on with the create of this machine where it stopped")
             .value("NAME")
@@ -136,6 +154,7 @@ pub const COMMAND: Command = Command {
             "make a server that you have a Docker host",
         ),
         ("docker-machine create -d none --url tcp://203.0.113.7:2376 web1", "only keep the URL of an engine"),
+        ("docker-machine create --count 3 web-%d", "web-1, web-2 and web-3 at the same time"),
         ("docker-machine create --resume web1", "go on where a create stopped"),
     ],
     group: Group::Machines,

@@ -1,7 +1,9 @@
 //! `create`: makes a machine, or goes on where that stopped.
 
 mod flags;
+mod names;
 mod request;
+mod several;
 
 use machine_lifecycle::{Error, Lifecycle};
 use machine_store::go_json;
@@ -19,19 +21,25 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     if !resume.is_empty() {
         return go_on(invocation, resume);
     }
-    let request = match invocation.args.words() {
-        [name] if !name.is_empty() => request::read(invocation, name)?,
-        [] | [_] => {
-            let help = help_of(single(&COMMAND, &invocation.driver_flags));
-            return Err(CliError::usage("Error: No machine name specified", help));
-        }
-        [_, more @ ..] => {
-            return Err(CliError::new(format!(
-                "Invalid command line. Found extra arguments [{}]",
-                more.join(" ")
-            )));
-        }
+    let names = match invocation.args.words() {
+        [] => return Err(no_name(invocation)),
+        [one] if one.is_empty() => return Err(no_name(invocation)),
+        words => names::read(invocation, words)?,
     };
+    match &names[..] {
+        [name] => one(invocation, name),
+        _ => several::run(invocation, &names),
+    }
+}
+
+fn no_name(invocation: &Invocation) -> CliError {
+    let help = help_of(single(&COMMAND, &invocation.driver_flags));
+    CliError::usage("Error: No machine name specified", help)
+}
+
+fn one(invocation: &Invocation, name: &str) -> Result<(), CliError> {
+    let name = request::name(name)?;
+    let request = request::read(invocation, name, &request::choose(invocation)?)?;
     let lifecycle = invocation.lifecycle();
     let name = request.name.to_string();
     let (driver, rollback) = (request.driver.clone(), request.rollback);
@@ -123,7 +131,7 @@ pub fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> String {
 ///
 /// # Errors
 /// The reference program's text, with what may have been meant.
-fn known_driver(name: &str) -> Result<std::sync::Arc<dyn machine_core::Driver>, CliError> {
+pub fn known_driver(name: &str) -> Result<std::sync::Arc<dyn machine_core::Driver>, CliError> {
     let drivers = crate::invocation::drivers();
     drivers.driver(name).map_err(|error| {
         let names = drivers.names();

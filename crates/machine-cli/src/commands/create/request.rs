@@ -4,22 +4,48 @@ use std::path::PathBuf;
 
 use machine_core::{EngineOptions, MachineName, SwarmOptions};
 use machine_drivers::default::DefaultDriver;
-use machine_lifecycle::{CreateRequest, Error, InstallMethod, RegistryCa};
+use machine_lifecycle::{AllowFrom, CreateRequest, Error, InstallMethod, RegistryCa};
 
 use crate::commands::regenerate_certs::key_algorithm;
 use crate::error::CliError;
 use crate::invocation::Invocation;
 use crate::output;
 
+/// The name of a machine to be.
+///
+/// # Errors
+/// A name that can't be; in the reference program's words.
+pub fn name(text: &str) -> Result<MachineName, CliError> {
+    MachineName::new(text).map_err(|error| CliError::from(Error::BadName(error)))
+}
+
+/// What is decided once, and said to the user once, however many machines are made.
+pub struct Choice {
+    /// The driver's name.
+    pub driver: String,
+    /// From where hosts may be reached.
+    pub allow_from: Vec<AllowFrom>,
+}
+
+/// Chooses the driver, and looks whether it can do what is asked for.
+///
+/// # Errors
+/// As [`read`].
+pub fn choose(invocation: &Invocation) -> Result<Choice, CliError> {
+    let driver = driver(invocation);
+    let allow_from = allow_from(invocation, &driver)?;
+    Ok(Choice { driver, allow_from })
+}
+
 /// Reads the flags of `create`.
 ///
 /// # Errors
-/// A name that can't be, or a value that makes no sense; the text names the flag.
-pub fn read(invocation: &Invocation, name: &str) -> Result<CreateRequest, CliError> {
+/// A value that makes no sense; the text names the flag.
+pub fn read(invocation: &Invocation, name: MachineName, choice: &Choice) -> Result<CreateRequest, CliError> {
     let args = &invocation.args;
     Ok(CreateRequest {
-        name: MachineName::new(name).map_err(|error| CliError::from(Error::BadName(error)))?,
-        driver: driver(args.str("driver")),
+        name,
+        driver: choice.driver.clone(),
         flags: args.values().clone(),
         engine: engine(invocation),
         swarm: swarm(invocation),
@@ -32,12 +58,14 @@ pub fn read(invocation: &Invocation, name: &str) -> Result<CreateRequest, CliErr
             .map(|text| registry_ca(text))
             .collect::<Result<_, _>>()?,
         ssh_jumps: args.list("ssh-jump").to_vec(),
+        allow_from: choice.allow_from.clone(),
         rollback: args.bool("rollback"),
     })
 }
 
 /// The driver that was named, or the default one: then the user is told.
-fn driver(named: &str) -> String {
+fn driver(invocation: &Invocation) -> String {
+    let named = invocation.args.str("driver");
     if !named.is_empty() {
         return named.to_owned();
     }
@@ -81,6 +109,30 @@ fn swarm(invocation: &Invocation) -> SwarmOptions {
         is_experimental: args.bool("swarm-experimental"),
         ..SwarmOptions::default()
     }
+}
+
+/// From where a host may be reached. A driver that can't see to that must not be believed to: an error, but where it is only
+/// the environment that says so for all machines.
+fn allow_from(invocation: &Invocation, driver: &str) -> Result<Vec<AllowFrom>, CliError> {
+    let words = invocation.args.list("allow-from").iter().flat_map(|text| text.split(','));
+    let places = words.map(|word| AllowFrom::parse(word.trim())).collect::<Result<Vec<_>, _>>()?;
+    if places.is_empty() {
+        return Ok(places);
+    }
+    let driver = super::known_driver(driver)?;
+    if driver.spec().capabilities.firewall {
+        return Ok(places);
+    }
+    let cannot = driver.spec().cannot("narrow who may connect").to_string();
+    if !invocation.args.is_given("allow-from") {
+        output::note(&format!("WARNING: MACHINE_ALLOW_FROM does not count: {cannot}"));
+        return Ok(Vec::new());
+    }
+    let drivers = crate::invocation::drivers();
+    let narrows = |name: &String| drivers.driver(name).is_ok_and(|it| it.spec().capabilities.firewall);
+    let able: Vec<String> = drivers.names().into_iter().filter(narrows).collect();
+    let hint = (!able.is_empty()).then(|| format!("drivers that can: {}", able.join(", ")));
+    Err(CliError::new(format!("--allow-from: {cannot}")).with_hint_if(hint))
 }
 
 fn install_method(text: &str) -> Result<InstallMethod, CliError> {

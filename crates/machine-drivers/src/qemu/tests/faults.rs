@@ -13,12 +13,10 @@ async fn a_killed_qemu_is_a_stopped_machine() {
     let Some(lab) = Lab::new() else { return };
     let mut machine = lab.machine("killed", &[]);
     machine.create().await;
+    let pid_file = machine.files().pid();
+    let leaving = process::Leaving::of(&pid_file).unwrap();
     kill_hard(machine.pid());
-    assert!(
-        process::gone_within(&machine.files().pid(), std::time::Duration::from_secs(60), |_| ())
-            .await
-            .unwrap()
-    );
+    assert!(leaving.gone_within(std::time::Duration::from_secs(60), |_| ()).await.unwrap());
     assert!(machine.files().pid().exists(), "a killed QEMU leaves its pid file");
     assert_eq!(machine.seen().await, State::Stopped);
     machine.power(Power::Start).await;
@@ -113,6 +111,25 @@ async fn a_start_that_nobody_wrote_down_is_found_with_its_ports() {
     let mut again = machine.typed();
     assert!(!Run::bring_up(&mut again, &machine.files()), "there is nothing new");
     machine.remove().await;
+}
+
+#[tokio::test]
+async fn a_start_that_was_interrupted_as_it_began_is_ended() {
+    let Some(lab) = Lab::new() else { return };
+    // The first time there are two: what an interrupted call left, which comes up first, and ours.
+    let program = lab.store.path().join("qemu");
+    let script =
+        "#!/bin/sh\nmkdir once 2>/dev/null && qemu-system-x86_64 \"$@\"\nexec qemu-system-x86_64 \"$@\"\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut machine = lab.machine("twice", &[("qemu-program", text(program.to_str().unwrap()))]);
+    machine.create().await;
+    assert!(machine.dir.join("once").is_dir());
+    assert_eq!(machine.seen().await, State::Running);
+    std::fs::remove_dir(machine.dir.join("once")).unwrap();
+    machine.remove().await;
+    assert!(!machine.runs());
+    assert_eq!(files_in(&machine.dir), [""; 0]);
 }
 
 #[tokio::test]

@@ -1,18 +1,16 @@
 //! A machine of the driver `openstack` as a user makes, uses and removes one. A stand-in is the cloud (its answers are compared
 //! with a real one's beside the driver); the server that it "boots" is a lab host, which gets the key that came to nova.
 
-mod support;
-
 #[allow(dead_code)] // the driver's own tests use the rest
-#[path = "../../machine-drivers/tests/conformance/openstack/cloud.rs"]
+#[path = "../../../machine-drivers/tests/conformance/openstack/cloud.rs"]
 mod cloud;
 
 use std::sync::Arc;
 
+use crate::support::{World, assert_works, inside};
 use cloud::{Cloud, PASSWORD, USER};
 use machine_testkit::double::{Double, Provider, Reply, Request};
 use machine_testkit::lab::{Host, Variant};
-use support::{World, assert_works, inside};
 
 /// A cloud of which the only server is a lab host.
 struct Booting {

@@ -1,0 +1,487 @@
+//! From a wish to a virtual machine: what it needs around it is made at the same time, each under a name that is on disk
+//! before.
+
+use machine_core::{Checkpoint, Cx, DriverError, DriverState, ErrorKind, Event, Seed};
+use serde_json::{Value, json};
+
+use super::arm::{Arm, trouble_of};
+use super::model::{
+    AvailabilitySet, InstanceView, Interface, Network, Plain, PublicAddress, Resource, SecurityGroup, Vm,
+};
+use super::names::{Names, mark, same};
+use super::state::AzureState;
+use super::{firewall, flags, image, lock};
+use crate::cloud::{self, Mark};
+
+/// How much user data a machine can be given, bytes before they are encoded. Source: `customData` of
+/// Microsoft.Compute/virtualMachines.
+pub(super) const MAX_CUSTOM_DATA: usize = 65_535;
+/// The private networks of a network that is made, as docker/machine has them, but that what it took for 10.0.0.0/8
+/// reached beyond.
+const PRIVATE: [&str; 3] = ["192.168.0.0/16", "10.0.0.0/8", "172.16.0.0/12"];
+
+/// A create under way.
+struct Create<'a> {
+    arm: &'a Arm<'a>,
+    cx: &'a Cx<'a>,
+    state: AzureState,
+    names: Names,
+    mark: Mark,
+    seed: &'a Seed,
+}
+
+/// Makes the machine, or goes on. It returns once Azure has taken the order: how the machine comes up is seen by looking.
+pub(super) async fn create(
+    arm: &Arm<'_>,
+    cx: &Cx<'_>,
+    mut state: AzureState,
+    save: &mut dyn Checkpoint,
+) -> Result<DriverState, DriverError> {
+    let seed = cx.seed.ok_or_else(|| {
+        DriverError::new(
+            ErrorKind::Other,
+            "the machine has no key to be given: this is a mistake in the program",
+        )
+    })?;
+    let size = seed.user_data.expose().len();
+    if size > MAX_CUSTOM_DATA {
+        return Err(DriverError::new(
+            ErrorKind::Precreate,
+            format!("the user data has {size} bytes, and Azure takes {MAX_CUSTOM_DATA}"),
+        )
+        .with_hint("make the file of --azure-custom-data smaller, or have it fetch the rest"));
+    }
+    let resumed = !state.os_disk_name.is_empty();
+    if !resumed {
+        let random = cloud::token()?;
+        state.os_disk_name = format!("{}-os-disk-{}", state.base.machine_name, &random[..8]);
+        state.store_id = Mark::of(cx).store;
+    }
+    save.save(&state.write()?)?;
+    let _held = lock::making(cx.store_path, &state.subscription_id, cx.report).await?;
+    let (names, mark) = (Names::of(&state, &arm.subscription), mark(&state));
+    let mut create = Create { arm, cx, state, names, mark, seed };
+    if resumed && create.is_there().await? {
+        let made = create.state.write()?;
+        save.save(&made)?;
+        return Ok(made);
+    }
+    create.group().await?;
+    let subnet = create.surroundings().await?;
+    save.save(&create.state.write()?)?;
+    create.interface(&subnet).await?;
+    save.save(&create.state.write()?)?;
+    create.machine().await?;
+    let made = create.state.write()?;
+    save.save(&made)?;
+    Ok(made)
+}
+
+impl Create<'_> {
+    fn say(&self, what: &str) {
+        self.cx.report.report(Event::DriverLine(what.to_owned()));
+    }
+
+    /// Tags for what is the machine's own: the user's and the mark.
+    fn tags(&self) -> Value {
+        let mut tags = self.state.tags.clone();
+        tags.extend(self.mark.pairs());
+        json!(tags)
+    }
+
+    /// Tags for what machines of the store share.
+    fn shared_tags(&self) -> Value {
+        json!(Mark { machine: String::new(), ..self.mark.clone() }.pairs())
+    }
+
+    /// The resource group is there, and nobody else has our names in it.
+    async fn group(&self) -> Result<(), DriverError> {
+        if let Some(there) = named(self.arm, &self.state, &self.names).await? {
+            return others(&there, &self.state, &self.names, &self.mark);
+        }
+        self.say(&format!("Creating resource group {:?}...", self.state.resource_group));
+        let body = json!({ "location": self.state.location, "tags": self.shared_tags() });
+        let doing = format!("the resource group {:?} can't be made", self.state.resource_group);
+        self.arm.make::<Value>(&doing, &self.names.group, &body).await.map(drop)
+    }
+
+    /// What the machine needs around it, all at the same time. None of these is given up half-way because another fails:
+    /// what is under way must be seen to its end. Gives the id of the subnet.
+    async fn surroundings(&mut self) -> Result<String, DriverError> {
+        self.say("Creating network, firewall and address...");
+        let (network, set, nsg, address) =
+            tokio::join!(self.network(), self.availability_set(), self.security_group(), self.address());
+        let address = address?;
+        if let Some(address) = address
+            && !self.state.is_private()
+        {
+            self.state.base.ip_address = address;
+        }
+        let made = network?;
+        self.state.subnet_made |= made;
+        set?;
+        nsg?;
+        Ok(self.names.subnet.clone())
+    }
+
+    /// The virtual network and the subnet are there. Whether the subnet was made in somebody else's network.
+    async fn network(&self) -> Result<bool, DriverError> {
+        let (state, names) = (&self.state, &self.names);
+        let doing = format!("the virtual network {:?} can't be made", state.virtual_network);
+        let there: Option<Resource<Network>> = self.arm.get(&doing, &names.network, &[]).await?;
+        if has_subnet(there.as_ref(), &state.subnet_name) {
+            return Ok(false);
+        }
+        let _held = lock::network(self.cx.store_path, &state.subscription_id, self.cx.report).await?;
+        let there: Option<Resource<Network>> = self.arm.get(&doing, &names.network, &[]).await?;
+        if has_subnet(there.as_ref(), &state.subnet_name) {
+            return Ok(false);
+        }
+        let subnet = json!({ "addressPrefix": state.subnet_prefix });
+        let Some(network) = there else {
+            let body = json!({
+                "location": state.location,
+                "tags": self.shared_tags(),
+                "properties": {
+                    "addressSpace": { "addressPrefixes": address_space(&state.subnet_prefix) },
+                    "subnets": [{ "name": state.subnet_name, "properties": subnet }],
+                },
+            });
+            return self.arm.make::<Value>(&doing, &names.network, &body).await.map(|_| false);
+        };
+        let doing = format!("the subnet {:?} can't be made", state.subnet_name);
+        self.arm.make::<Value>(&doing, &names.subnet, &json!({ "properties": subnet })).await?;
+        Ok(!network.is_of_store(&self.mark))
+    }
+
+    async fn availability_set(&self) -> Result<(), DriverError> {
+        let (state, id) = (&self.state, &self.names.set);
+        if !state.in_set() {
+            return Ok(());
+        }
+        let doing = format!("the availability set {:?} can't be made", state.availability_set);
+        if self.arm.get::<Resource<AvailabilitySet>>(&doing, id, &[]).await?.is_some() {
+            return Ok(());
+        }
+        let body = json!({
+            "location": state.location,
+            "tags": self.shared_tags(),
+            // Of managed disks.
+            "sku": { "name": "Aligned" },
+            "properties": {
+                "platformFaultDomainCount": state.fault_count,
+                "platformUpdateDomainCount": state.update_count,
+            },
+        });
+        self.arm.make::<Value>(&doing, id, &body).await.map(drop)
+    }
+
+    /// The machine's own group of rules is made; the user's is left as it is where it exists.
+    async fn security_group(&self) -> Result<(), DriverError> {
+        let (state, id) = (&self.state, &self.names.nsg);
+        let doing = "the network security group can't be made";
+        if !state.nsg.is_empty() {
+            let there = self.arm.get::<Resource<SecurityGroup>>(doing, id, &[]).await?;
+            if there.is_some() {
+                return Ok(());
+            }
+            if state.nsg.starts_with('/') {
+                return Err(no_such_group(&state.nsg));
+            }
+        }
+        let rules = firewall::rules(state, self.cx.allow_from)?;
+        let tags = if state.nsg.is_empty() { self.tags() } else { self.shared_tags() };
+        let body = json!({
+            "location": state.location,
+            "tags": tags,
+            "properties": { "securityRules": rules.iter().map(firewall::Rule::body).collect::<Vec<_>>() },
+        });
+        self.arm.make::<Value>(doing, id, &body).await.map(drop)
+    }
+
+    /// The public address or its name; `None` where there is to be none.
+    async fn address(&self) -> Result<Option<String>, DriverError> {
+        let state = &self.state;
+        if state.no_public_ip {
+            return Ok(None);
+        }
+        // The basic kind was closed on 30 September 2025. The standard kind is always static.
+        let mut body = json!({
+            "location": state.location,
+            "tags": self.tags(),
+            "sku": { "name": "Standard" },
+            "properties": { "publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv4" },
+        });
+        if !state.dns_label.is_empty() {
+            body["properties"]["dnsSettings"] = json!({ "domainNameLabel": state.dns_label });
+        }
+        let doing = "the public address can't be made";
+        let made: Resource<PublicAddress> = self.arm.make(doing, &self.names.ip, &body).await?;
+        Ok(public(&made))
+    }
+
+    async fn interface(&mut self, subnet: &str) -> Result<(), DriverError> {
+        let (state, names) = (&self.state, &self.names);
+        let mut ip = json!({ "subnet": { "id": subnet }, "primary": true });
+        match state.private_ip_address.as_str() {
+            "" => ip["privateIPAllocationMethod"] = "Dynamic".into(),
+            address => {
+                ip["privateIPAllocationMethod"] = "Static".into();
+                ip["privateIPAddress"] = address.into();
+            }
+        }
+        if !state.no_public_ip {
+            ip["publicIPAddress"] = json!({ "id": names.ip, "properties": { "deleteOption": "Delete" } });
+        }
+        let body = json!({
+            "location": state.location,
+            "tags": self.tags(),
+            "properties": {
+                "networkSecurityGroup": { "id": names.nsg },
+                "enableAcceleratedNetworking": state.accelerated_networking,
+                "ipConfigurations": [{ "name": "ip", "properties": ip }],
+            },
+        });
+        let doing = "the network interface can't be made";
+        let made: Resource<Interface> = self.arm.make(doing, &names.nic, &body).await?;
+        if self.state.is_private() {
+            self.state.base.ip_address = private(&made).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    async fn machine(&self) -> Result<(), DriverError> {
+        let (state, names) = (&self.state, &self.names);
+        let doing = format!("the virtual machine {:?} can't be made", state.base.machine_name);
+        self.say(&format!("Creating virtual machine ({} in {})...", state.size, state.location));
+        let body = virtual_machine(state, names, self.seed, self.tags())?;
+        let put = self.arm.put(&doing, &names.vm, &body).await?;
+        match put.body().pointer("/properties/provisioningState").and_then(Value::as_str) {
+            Some("Failed") => {
+                let seen: Option<Resource<Vm>> =
+                    self.arm.get(&doing, &names.vm, &[("$expand", "instanceView")]).await?;
+                let view = seen.and_then(|vm| vm.properties.instance_view).unwrap_or_default();
+                Err(failure(&doing, &view))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an earlier call made the machine: then nothing is made, because nothing of it may be put again with other
+    /// user data. One that has failed is removed with all that goes with it.
+    async fn is_there(&mut self) -> Result<bool, DriverError> {
+        let doing = format!("the virtual machine {:?} can't be looked at", self.state.base.machine_name);
+        let there: Option<Resource<Vm>> = self.arm.get(&doing, &self.names.vm, &[]).await?;
+        let Some(vm) = there.filter(|vm| vm.is_of(&self.mark)) else { return Ok(false) };
+        if vm.properties.provisioning_state == "Failed" {
+            self.say("Removing the virtual machine that an earlier try left...");
+            let doing = "what an earlier try left can't be removed";
+            self.arm.delete(doing, &self.names.vm, &[("forceDeletion", "true")]).await?;
+            return Ok(false);
+        }
+        if self.state.base.ip_address.is_empty() {
+            self.state.base.ip_address =
+                address(self.arm, &self.state, &self.names).await?.unwrap_or_default();
+        }
+        Ok(true)
+    }
+}
+
+/// The address to connect to, as Azure has it now; `None` where there is none yet.
+pub(super) async fn address(
+    arm: &Arm<'_>,
+    state: &AzureState,
+    names: &Names,
+) -> Result<Option<String>, DriverError> {
+    let doing = "the machine's address can't be looked at";
+    if state.is_private() {
+        let nic: Option<Resource<Interface>> = arm.get(doing, &names.nic, &[]).await?;
+        return Ok(nic.as_ref().and_then(private));
+    }
+    let ip: Option<Resource<PublicAddress>> = arm.get(doing, &names.ip, &[]).await?;
+    Ok(ip.as_ref().and_then(public))
+}
+
+/// The error for a machine that could not be made, of what Azure says of it.
+pub(super) fn failure(doing: &str, view: &InstanceView) -> DriverError {
+    let (code, message) = view.failure().unwrap_or(("", "Azure does not say why"));
+    trouble_of(doing, code, message)
+}
+
+/// The name of the public address, else the address itself.
+fn public(address: &Resource<PublicAddress>) -> Option<String> {
+    let properties = &address.properties;
+    let name = properties.dns_settings.as_ref().map_or("", |dns| dns.fqdn.as_str());
+    [name, &properties.ip_address].into_iter().find(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The private address.
+fn private(nic: &Resource<Interface>) -> Option<String> {
+    let first = nic.properties.ip_configurations.first()?;
+    Some(first.properties.private_ip_address.clone()).filter(|address| !address.is_empty())
+}
+
+fn has_subnet(network: Option<&Resource<Network>>, name: &str) -> bool {
+    network.is_some_and(|network| network.properties.subnets.iter().any(|subnet| same(&subnet.name, name)))
+}
+
+/// The addresses of a network that is made: the private ones, and those of its subnet where these are others.
+fn address_space(subnet: &str) -> Vec<&str> {
+    let is_private = ["192.168.", "10."].iter().any(|start| subnet.starts_with(start))
+        || subnet
+            .strip_prefix("172.")
+            .and_then(|rest| rest.split('.').next()?.parse().ok())
+            .is_some_and(|second: u8| (16..32).contains(&second));
+    if is_private { PRIVATE.to_vec() } else { vec![subnet] }
+}
+
+/// What has a name like ours in the resource group; `None` where there is no such group.
+pub(super) async fn named(
+    arm: &Arm<'_>,
+    state: &AzureState,
+    names: &Names,
+) -> Result<Option<Vec<Resource<Plain>>>, DriverError> {
+    let doing = format!("the resource group {:?} can't be looked at", state.resource_group);
+    let filter = format!("substringof('{}', name)", state.base.machine_name);
+    arm.list(&doing, &format!("{}/resources", names.group), &[("$filter", &filter)]).await
+}
+
+/// Somebody else's things must not have our names: a PUT would change them.
+pub(super) fn others(
+    there: &[Resource<Plain>],
+    state: &AzureState,
+    names: &Names,
+    mark: &Mark,
+) -> Result<(), DriverError> {
+    let own = names.own(state);
+    let other = there.iter().find(|thing| own.iter().any(|id| same(id, &thing.id)) && !thing.is_of(mark));
+    match other {
+        None => Ok(()),
+        Some(other) if same(&other.id, &names.vm) => Err(DriverError::new(
+            ErrorKind::Precreate,
+            format!(
+                "Virtual Machine with name {} already exists in resource group {:?}",
+                state.base.machine_name, state.resource_group
+            ),
+        )
+        .with_hint("take another name, or another --azure-resource-group")),
+        Some(other) => Err(DriverError::new(
+            ErrorKind::Precreate,
+            format!("{:?} already exists in resource group {:?}", other.name, state.resource_group),
+        )
+        .with_hint("take another name or another --azure-resource-group; `docker-machine gc` removes what was forgotten")),
+    }
+}
+
+pub(super) fn no_such_group(nsg: &str) -> DriverError {
+    DriverError::new(ErrorKind::Precreate, format!("--azure-nsg: there is no {nsg}"))
+        .with_hint("`az network nsg list -o table` shows those that are there")
+}
+
+/// The body of the request for the machine.
+fn virtual_machine(
+    state: &AzureState,
+    names: &Names,
+    seed: &Seed,
+    tags: Value,
+) -> Result<Value, DriverError> {
+    let user = &state.base.ssh_user;
+    let mut os_disk = json!({
+        "name": state.os_disk_name,
+        "caching": "ReadWrite",
+        "createOption": "FromImage",
+        // One DELETE of the machine takes them along.
+        "deleteOption": "Delete",
+        "managedDisk": { "storageAccountType": state.storage_type },
+    });
+    if state.disk_size > 0 {
+        os_disk["diskSizeGB"] = state.disk_size.into();
+    }
+    let key = json!({
+        "path": format!("/home/{user}/.ssh/authorized_keys"),
+        "keyData": seed.authorized_key.trim(),
+    });
+    let mut os = json!({
+        "computerName": state.base.machine_name,
+        "adminUsername": user,
+        "linuxConfiguration": {
+            "disablePasswordAuthentication": true,
+            "ssh": { "publicKeys": [key] },
+        },
+    });
+    if !seed.user_data.is_empty() {
+        os["customData"] = base64(seed.user_data.expose().as_bytes()).into();
+    }
+    let nic = json!({ "id": names.nic, "properties": { "primary": true, "deleteOption": "Delete" } });
+    let mut properties = json!({
+        "hardwareProfile": { "vmSize": state.size },
+        "storageProfile": {
+            "imageReference": image::Image::parse(&state.image)?.reference(),
+            "osDisk": os_disk,
+        },
+        "osProfile": os,
+        "networkProfile": { "networkInterfaces": [nic] },
+    });
+    if state.in_set() {
+        properties["availabilitySet"] = json!({ "id": names.set });
+    }
+    if state.encryption_at_host {
+        properties["securityProfile"] = json!({ "encryptionAtHost": true });
+    }
+    if state.spot {
+        let most = state.spot_max_price.parse::<f64>().unwrap_or(-1.0);
+        properties["priority"] = "Spot".into();
+        // It stays, turned off, so that it can be started again.
+        properties["evictionPolicy"] = "Deallocate".into();
+        properties["billingProfile"] = json!({ "maxPrice": most });
+    }
+    let mut body = json!({ "location": state.location, "tags": tags, "properties": properties });
+    if !state.availability_zone.is_empty() {
+        body["zones"] = json!([state.availability_zone]);
+    }
+    if let Some([publisher, product, name]) = flags::plan(&state.plan)? {
+        body["plan"] = json!({ "publisher": publisher, "product": product, "name": name });
+    }
+    Ok(body)
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let of = |at: usize| u32::from(group.get(at).copied().unwrap_or_default());
+        let bits = of(0) << 16 | of(1) << 8 | of(2);
+        for at in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize] as char;
+            text.push(if at <= group.len() { letter } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn a_network_has_room_for_its_subnet() {
+        assert_eq!(address_space("172.20.0.0/16"), PRIVATE);
+        assert_eq!(address_space("100.64.0.0/24"), ["100.64.0.0/24"]);
+        assert_eq!(address_space("172.1.0.0/16"), ["172.1.0.0/16"]);
+    }
+}

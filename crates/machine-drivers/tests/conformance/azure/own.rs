@@ -1,0 +1,692 @@
+//! What only Azure has: names, shared things, what a machine takes along, rules, marks, and how much is asked.
+
+use machine_core::{
+    AccountCx, Cx, Driver, DriverError, DriverState, ErrorKind, FlagValue, MachineName, Power, State,
+};
+use machine_testkit::conformance::{Bench, Cut, Journal, STORE_ID, Subject, full_text};
+use machine_testkit::double::{Exchange, Trouble};
+use serde_json::{Value, json};
+
+use super::super::text;
+use super::double::{CLIENT, SECRET, SUBSCRIPTION};
+use super::{Cloud, driver, line, models};
+
+/// Runs to its end.
+pub fn block<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn ok<T>(result: Result<T, DriverError>) -> T {
+    result.unwrap_or_else(|error| panic!("{}", full_text(&error)))
+}
+
+fn journal() -> Journal {
+    Journal::new(Cut::Never)
+}
+
+fn create(driver: &dyn Driver, bench: &Bench, wish: &DriverState) -> Result<DriverState, DriverError> {
+    block(driver.create(&bench.cx(), wish.clone(), &mut journal()))
+}
+
+/// A machine made with these flags.
+fn made(cloud: &Cloud, bench: &Bench, more: &[(&str, FlagValue)]) -> DriverState {
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(more));
+    ok(create(driver.as_ref(), bench, &wish))
+}
+
+fn remove(bench: &Bench, state: &DriverState) {
+    ok(block(driver().remove(&bench.cx(), state)));
+}
+
+/// The same bench with a machine of another name.
+fn named<'a>(bench: &'a Bench, name: &'a MachineName) -> Cx<'a> {
+    Cx { name, ..bench.cx() }
+}
+
+/// A wish for a machine of another name.
+fn wish_of(cloud: &Cloud, bench: &Bench, name: &MachineName, more: &[(&str, FlagValue)]) -> DriverState {
+    let context = machine_core::ConfigureContext { name, store_path: bench.cx().store_path };
+    ok(driver().configure(&context, &cloud.flags(more)))
+}
+
+fn names(list: &[&str]) -> FlagValue {
+    FlagValue::List(list.iter().map(|one| (*one).to_owned()).collect())
+}
+
+/// The body that was put for things of a kind.
+fn put<'a>(exchanges: &'a [Exchange], kind: &str) -> Value {
+    let part = format!("/{kind}/");
+    let of_kind = exchanges.iter().find(|exchange| {
+        let request = &exchange.request;
+        let rest = request.path.rsplit_once(&part).map(|(_, rest)| rest);
+        request.method == "PUT" && rest.is_some_and(|rest| !rest.contains('/'))
+    });
+    of_kind.map_or(Value::Null, |exchange| exchange.request.json())
+}
+
+#[test]
+fn every_flag_reaches_the_wire() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "#cloud-config\n").unwrap();
+    let vm = "virtualMachines";
+    let nic_ip = "/properties/ipConfigurations/0/properties";
+    let yes = || FlagValue::Bool(true);
+    let cases: Vec<(&str, FlagValue, &str, String, Value)> = vec![
+        (
+            "azure-size",
+            text("Standard_D4s_v5"),
+            vm,
+            "/properties/hardwareProfile/vmSize".into(),
+            json!("Standard_D4s_v5"),
+        ),
+        ("azure-location", text("West Europe"), vm, "/location".into(), json!("westeurope")),
+        ("azure-ssh-user", text("me"), vm, "/properties/osProfile/adminUsername".into(), json!("me")),
+        (
+            "azure-image",
+            text("Debian:debian-12:12-gen2:latest"),
+            vm,
+            "/properties/storageProfile/imageReference/publisher".into(),
+            json!("Debian"),
+        ),
+        (
+            "azure-image",
+            text("/communityGalleries/g/images/i/versions/latest"),
+            vm,
+            "/properties/storageProfile/imageReference/communityGalleryImageId".into(),
+            json!("/communityGalleries/g/images/i/versions/latest"),
+        ),
+        (
+            "azure-image",
+            text("/sharedGalleries/g/images/i/versions/1.0.0"),
+            vm,
+            "/properties/storageProfile/imageReference/sharedGalleryImageId".into(),
+            json!("/sharedGalleries/g/images/i/versions/1.0.0"),
+        ),
+        (
+            "azure-plan",
+            text("p:o:n"),
+            vm,
+            "/plan".into(),
+            json!({"publisher": "p", "product": "o", "name": "n"}),
+        ),
+        (
+            "azure-disk-size",
+            FlagValue::Int(64),
+            vm,
+            "/properties/storageProfile/osDisk/diskSizeGB".into(),
+            json!(64),
+        ),
+        (
+            "azure-storage-type",
+            text("Premium_LRS"),
+            vm,
+            "/properties/storageProfile/osDisk/managedDisk/storageAccountType".into(),
+            json!("Premium_LRS"),
+        ),
+        ("azure-availability-zone", text("2"), vm, "/zones".into(), json!(["2"])),
+        (
+            "azure-encryption-at-host",
+            yes(),
+            vm,
+            "/properties/securityProfile/encryptionAtHost".into(),
+            json!(true),
+        ),
+        ("azure-spot", yes(), vm, "/properties/billingProfile/maxPrice".into(), json!(-1.0)),
+        ("azure-spot-max-price", text("0.05"), vm, "/properties/billingProfile/maxPrice".into(), json!(0.05)),
+        ("azure-tags", text("team,a"), vm, "/tags/team".into(), json!("a")),
+        ("azure-tags", text("team,a"), "networkInterfaces", "/tags/team".into(), json!("a")),
+        ("azure-availability-set", text("mine"), "availabilitySets", "/sku/name".into(), json!("Aligned")),
+        (
+            "azure-fault-domain-count",
+            FlagValue::Int(1),
+            "availabilitySets",
+            "/properties/platformFaultDomainCount".into(),
+            json!(1),
+        ),
+        (
+            "azure-update-domain-count",
+            FlagValue::Int(7),
+            "availabilitySets",
+            "/properties/platformUpdateDomainCount".into(),
+            json!(7),
+        ),
+        (
+            "azure-accelerated-networking",
+            yes(),
+            "networkInterfaces",
+            "/properties/enableAcceleratedNetworking".into(),
+            json!(true),
+        ),
+        (
+            "azure-private-ip-address",
+            text("192.168.3.4"),
+            "networkInterfaces",
+            format!("{nic_ip}/privateIPAddress"),
+            json!("192.168.3.4"),
+        ),
+        ("azure-no-public-ip", yes(), "networkInterfaces", format!("{nic_ip}/publicIPAddress"), Value::Null),
+        ("azure-no-public-ip", yes(), "publicIPAddresses", String::new(), Value::Null),
+        (
+            "azure-dns",
+            text("my-label"),
+            "publicIPAddresses",
+            "/properties/dnsSettings/domainNameLabel".into(),
+            json!("my-label"),
+        ),
+        (
+            "azure-static-public-ip",
+            yes(),
+            "publicIPAddresses",
+            "/properties/publicIPAllocationMethod".into(),
+            json!("Static"),
+        ),
+        (
+            "azure-enable-public-ip-standard-sku",
+            yes(),
+            "publicIPAddresses",
+            "/sku/name".into(),
+            json!("Standard"),
+        ),
+        ("azure-subnet", text("part"), "virtualNetworks", "/properties/subnets/0/name".into(), json!("part")),
+        (
+            "azure-subnet-prefix",
+            text("100.64.0.0/24"),
+            "virtualNetworks",
+            "/properties/addressSpace/addressPrefixes".into(),
+            json!(["100.64.0.0/24"]),
+        ),
+        (
+            "azure-docker-port",
+            FlagValue::Int(4243),
+            "networkSecurityGroups",
+            "/properties/securityRules/1/properties/destinationPortRange".into(),
+            json!("4243"),
+        ),
+        (
+            "azure-ssh-port",
+            FlagValue::Int(2222),
+            "networkSecurityGroups",
+            "/properties/securityRules/0/properties/destinationPortRange".into(),
+            json!("2222"),
+        ),
+        (
+            "azure-open-port",
+            names(&["53/udp"]),
+            "networkSecurityGroups",
+            "/properties/securityRules/2/properties/protocol".into(),
+            json!("Udp"),
+        ),
+        ("azure-managed-disks", yes(), vm, "/properties/storageProfile/osDisk/vhd".into(), Value::Null),
+    ];
+    for (flag, value, kind, pointer, wanted) in cases {
+        let (cloud, bench) = (Cloud::new(), Bench::new());
+        let state = made(&cloud, &bench, &[(flag, value)]);
+        let exchanges = cloud.double.take_exchanges();
+        let body = put(&exchanges, kind);
+        let seen = body.pointer(&pointer).cloned().unwrap_or_default();
+        assert_eq!(seen, wanted, "--{flag}: {pointer} of {body}");
+        models::check(&exchanges);
+        remove(&bench, &state);
+        assert_eq!(cloud.double.provider().ids(), Vec::<String>::new(), "--{flag}");
+    }
+}
+
+#[test]
+fn names_of_groups_and_networks_reach_the_wire() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    cloud.double.provider().have("resourceGroups/nets", json!({ "location": "westus" }));
+    let flags = [("azure-resource-group", text("mine")), ("azure-vnet", text("nets:wide"))];
+    let state = made(&cloud, &bench, &flags);
+    let ids = cloud.double.provider().ids().join("\n");
+    for part in [
+        "/resourceGroups/mine/providers/Microsoft.Compute/virtualMachines/conformance",
+        "/resourceGroups/mine/providers/Microsoft.Network/networkInterfaces/conformance-nic",
+        "/resourceGroups/mine/providers/Microsoft.Network/publicIPAddresses/conformance-ip",
+        "/resourceGroups/mine/providers/Microsoft.Network/networkSecurityGroups/conformance-firewall",
+        "/resourceGroups/nets/providers/Microsoft.Network/virtualNetworks/wide/subnets/docker-machine",
+    ] {
+        assert!(ids.contains(part), "{part} in\n{ids}");
+    }
+    remove(&bench, &state);
+    // The user's group stays.
+    assert_eq!(cloud.double.provider().ids(), [format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/nets")]);
+}
+
+/// What docker/machine v0.16.2 asks for a machine in a resource group that is there, by its source (drivers/azure):
+/// `PreCreateCheck` a token, the providers, the machine; `Create` a token, the group, the set, the rules (PUT, operation,
+/// GET), the network, the subnet, the address (3), the interface (3), the storage accounts, the machine (PUT, operation);
+/// and libmachine, until it knows that it runs and where: the state and the address twice, a token each time.
+const REFERENCE_CREATE: usize = 3 + (1 + 1 + 1 + 3 + 1 + 1 + 3 + 3 + 1 + 2) + 2 * (2 + 2);
+
+#[test]
+fn a_create_asks_little() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let first = MachineName::new("first").unwrap();
+    // Of Azure's own clouds it is known where their directory is.
+    let here = [("azure-authority-host", text(cloud.double.url()))];
+    let wish = wish_of(&cloud, &bench, &first, &here);
+    let driver = driver();
+    ok(block(driver.create(&named(&bench, &first), wish, &mut journal())));
+    cloud.asked();
+
+    let driver = super::driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&here));
+    ok(block(driver.precreate(&bench.cx(), &wish)));
+    let state = ok(create(driver.as_ref(), &bench, &wish));
+    let known = ok(driver.known(&state));
+    assert!(known.url.starts_with("tcp://203.0.113."), "{known:?}");
+    ok(block(driver.observe(&bench.cx(), &state)));
+    let asked = cloud.asked();
+    let most = REFERENCE_CREATE * 6 / 10;
+    assert!(
+        asked.len() <= most,
+        "{} requests, more than {most} of {REFERENCE_CREATE}:\n{}",
+        asked.len(),
+        asked.join("\n")
+    );
+    eprintln!("create: {} requests, docker/machine {REFERENCE_CREATE}", asked.len());
+}
+
+#[test]
+fn two_hundred_machines_are_four_pages() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    let below = "resourceGroups/docker-machine/providers/Microsoft.Compute/virtualMachines";
+    for number in 0..199 {
+        cloud.double.provider().have(&format!("{below}/m{number}"), json!({ "location": "westus" }));
+    }
+    let driver = driver();
+    let names: Vec<MachineName> =
+        (0..199).map(|number| MachineName::new(&format!("m{number}")).unwrap()).collect();
+    let states: Vec<DriverState> = names
+        .iter()
+        .map(|name| {
+            let mut state = state.clone();
+            state.0.insert("MachineName".into(), name.as_str().into());
+            state
+        })
+        .collect();
+    let mut hosts: Vec<(Cx<'_>, &DriverState)> =
+        names.iter().zip(&states).map(|(name, state)| (named(&bench, name), state)).collect();
+    hosts.push((bench.cx(), &state));
+    cloud.asked();
+    let answers = block(driver.observe_many(&hosts));
+    assert!(answers.iter().all(Result::is_ok), "one was not seen");
+    let lists: Vec<String> =
+        cloud.asked().into_iter().filter(|line| line.contains("virtualMachines")).collect();
+    assert_eq!(lists.len(), 4, "{lists:?}");
+
+    // Who may not list the subscription looks at each.
+    cloud.double.provider().narrow = true;
+    let answers = block(driver.observe_many(&hosts[190..]));
+    assert!(answers.iter().all(Result::is_ok), "one was not seen");
+}
+
+#[test]
+fn a_machine_takes_along_what_is_its_own_and_nothing_else() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let other = MachineName::new("other").unwrap();
+    let wish = wish_of(&cloud, &bench, &other, &[]);
+    let driver = driver();
+    ok(block(driver.create(&named(&bench, &other), wish, &mut journal())));
+    let held = cloud.double.provider().ids();
+    let state = made(&cloud, &bench, &[]);
+    assert_eq!(cloud.double.provider().count(), held.len() + 5, "machine, disk, interface, address, rules");
+    cloud.asked();
+    remove(&bench, &state);
+    assert_eq!(cloud.double.provider().ids(), held);
+    let deleted: Vec<String> = cloud
+        .asked()
+        .into_iter()
+        .filter(|line| line.starts_with("DELETE") && line.contains("Machines"))
+        .collect();
+    assert_eq!(deleted, ["DELETE  Compute/virtualMachines/conformance"]);
+}
+
+#[test]
+fn what_others_have_is_left_alone() {
+    for kind in [
+        "networkInterfaces/conformance-nic",
+        "publicIPAddresses/conformance-ip",
+        "networkSecurityGroups/conformance-firewall",
+    ] {
+        let (cloud, bench) = (Cloud::new(), Bench::new());
+        cloud.double.provider().have("resourceGroups/docker-machine", json!({ "location": "westus" }));
+        let theirs = format!("resourceGroups/docker-machine/providers/Microsoft.Network/{kind}");
+        cloud.double.provider().have(&theirs, json!({ "location": "westus", "tags": { "whose": "theirs" } }));
+        let held = cloud.double.provider().ids();
+        let driver = driver();
+        let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+        let error = block(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Precreate, "{}", full_text(&error));
+        let mut journal = journal();
+        let error = block(driver.create(&bench.cx(), wish.clone(), &mut journal)).unwrap_err();
+        assert!(error.to_string().contains("already exists"), "{}", full_text(&error));
+        remove(&bench, &journal.last_or(&wish));
+        assert_eq!(cloud.double.provider().ids(), held, "{kind}");
+    }
+}
+
+#[test]
+fn shared_things_of_others_stay() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let network =
+        "resourceGroups/docker-machine/providers/Microsoft.Network/virtualNetworks/docker-machine-vnet";
+    {
+        let mut azure = cloud.double.provider();
+        azure.have("resourceGroups/docker-machine", json!({ "location": "westus" }));
+        let space = json!({ "addressSpace": { "addressPrefixes": ["192.168.0.0/16"] } });
+        azure.have(network, json!({ "location": "westus", "properties": space }));
+    }
+    let held = cloud.double.provider().ids();
+    let state = made(&cloud, &bench, &[("azure-subnet-prefix", text("192.168.7.0/24"))]);
+    assert!(cloud.double.provider().body(&format!("{network}/subnets/docker-machine")).is_some());
+    remove(&bench, &state);
+    assert_eq!(cloud.double.provider().ids(), held, "the subnet that was made goes, the network stays");
+}
+
+#[test]
+fn a_lost_reply_makes_nothing_twice() {
+    let kinds = [
+        "resourceGroups",
+        "virtualNetworks",
+        "availabilitySets",
+        "networkSecurityGroups",
+        "publicIPAddresses",
+        "networkInterfaces",
+        "virtualMachines",
+    ];
+    for kind in kinds {
+        let (cloud, bench) = (Cloud::new(), Bench::new());
+        cloud.double.trouble(1, Trouble::LostReply, move |request| {
+            let segments = request.segments();
+            request.method == "PUT" && segments.get(segments.len().wrapping_sub(2)) == Some(&kind)
+        });
+        let state = made(&cloud, &bench, &[]);
+        assert_eq!(cloud.double.provider().count(), 9, "{kind}: {:?}", cloud.double.provider().ids());
+        remove(&bench, &state);
+        assert_eq!(cloud.double.provider().count(), 0, "{kind}");
+    }
+}
+
+#[test]
+fn what_was_made_before_a_crash_is_found() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    let mut journal = Journal::new(Cut::After(2));
+    block(driver.create(&bench.cx(), wish, &mut journal)).unwrap_err();
+    let account = AccountCx { store_id: STORE_ID, store_path: bench.cx().store_path, report: &bench.heard };
+    let state = journal.saved.last().unwrap().clone();
+    // Lists lag behind.
+    block(driver.owned(&account, &state)).unwrap();
+    let owned = ok(block(driver.owned(&account, &state)));
+    let seen: Vec<(&str, &str)> = owned.iter().map(|one| (one.kind.as_str(), one.machine.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("network interface", "conformance"),
+            ("public address", "conformance"),
+            ("network security group", "conformance"),
+            ("availability set", ""),
+            ("virtual network", ""),
+            ("resource group", ""),
+        ]
+    );
+    let other = AccountCx { store_id: "another", ..account };
+    assert_eq!(ok(block(driver.owned(&other, &state))), []);
+    for one in &owned {
+        ok(block(driver.remove_owned(&account, &state, one)));
+        ok(block(driver.remove_owned(&account, &state, one)));
+    }
+    assert_eq!(cloud.double.provider().ids(), Vec::<String>::new());
+    assert!(ok(driver.account(&state)).ends_with(SUBSCRIPTION));
+}
+
+#[test]
+fn a_group_with_something_in_it_is_not_removed() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    let theirs = "resourceGroups/docker-machine/providers/Microsoft.Compute/disks/theirs";
+    cloud.double.provider().have(theirs, json!({ "location": "westus" }));
+    let account = AccountCx { store_id: STORE_ID, store_path: bench.cx().store_path, report: &bench.heard };
+    let driver = driver();
+    let owned = block(async {
+        driver.owned(&account, &state).await.unwrap();
+        driver.owned(&account, &state).await.unwrap()
+    });
+    let group = owned.iter().find(|one| one.kind == "resource group").unwrap();
+    let error = block(driver.remove_owned(&account, &state, group)).unwrap_err();
+    assert!(error.to_string().contains("something is in it"), "{}", full_text(&error));
+    remove(&bench, &state);
+    let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/docker-machine");
+    assert_eq!(cloud.double.provider().ids(), [group, format!("/subscriptions/{SUBSCRIPTION}/{theirs}")]);
+}
+
+#[test]
+fn a_machine_that_fails_later_says_why() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    cloud.double.provider().fails =
+        Some(("AllocationFailed".into(), "Allocation failed. We do not have sufficient capacity.".into()));
+    cloud.double.provider().reserved = 2;
+    let state = made(&cloud, &bench, &[]);
+    let driver = driver();
+    let error = block(async {
+        loop {
+            match driver.observe(&bench.cx(), &state).await {
+                Ok(seen) => assert_eq!(seen.state, State::Starting),
+                Err(error) => break error,
+            }
+        }
+    });
+    assert_eq!(error.kind(), ErrorKind::Quota, "{}", full_text(&error));
+    assert!(
+        error.to_string().contains("sufficient capacity") && error.hint().is_some(),
+        "{}",
+        full_text(&error)
+    );
+    // Called again, it removes what failed, and makes it.
+    let again = ok(create(driver.as_ref(), &bench, &state));
+    block(async { while driver.observe(&bench.cx(), &again).await.unwrap().state != State::Running {} });
+    remove(&bench, &again);
+    assert_eq!(cloud.double.provider().ids(), Vec::<String>::new());
+}
+
+#[test]
+fn an_interface_that_is_reserved_is_waited_for() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    let mut journal = Journal::new(Cut::After(2));
+    block(driver.create(&bench.cx(), wish, &mut journal)).unwrap_err();
+    cloud.double.provider().reserved = 2;
+    remove(&bench, journal.saved.last().unwrap());
+    assert_eq!(cloud.double.provider().ids(), Vec::<String>::new());
+}
+
+#[test]
+fn who_may_connect_is_narrowed() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[("azure-open-port", names(&["80"]))]));
+    let networks = ["198.51.100.0/24".to_owned()];
+    let cx = Cx { allow_from: &networks, ..bench.cx() };
+    let state = ok(block(driver.create(&cx, wish, &mut journal())));
+    let group = "resourceGroups/docker-machine/providers/Microsoft.Network/networkSecurityGroups/conformance-firewall";
+    let from = |rule: usize| {
+        let azure = cloud.double.provider();
+        let rule = &azure.body(group).unwrap()["properties"]["securityRules"][rule]["properties"];
+        (rule["sourceAddressPrefixes"].clone(), rule["sourceAddressPrefix"].clone())
+    };
+    assert_eq!(from(0), (json!(["198.51.100.0/24"]), Value::Null));
+    assert_eq!(from(1), (json!(["198.51.100.0/24"]), Value::Null));
+    assert_eq!(from(2), (Value::Null, json!("*")), "the user's own port is for everybody");
+    let later = ["203.0.113.7/32".to_owned(), "2001:db8::/32".to_owned()];
+    let state = ok(block(driver.allow_from(&bench.cx(), &state, &later)));
+    assert_eq!(from(1).0, json!(later));
+    assert_eq!(from(2).1, json!("*"));
+    models::check(&cloud.double.take_exchanges());
+    remove(&bench, &state);
+}
+
+#[test]
+fn a_group_of_rules_that_is_named_is_used_as_it_is() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let theirs = "resourceGroups/nets/providers/Microsoft.Network/networkSecurityGroups/theirs";
+    {
+        let mut azure = cloud.double.provider();
+        azure.have("resourceGroups/nets", json!({ "location": "westus" }));
+        azure.have(theirs, json!({ "location": "westus", "properties": { "securityRules": [] } }));
+    }
+    let id = format!("/subscriptions/{SUBSCRIPTION}/{theirs}");
+    let state = made(&cloud, &bench, &[("azure-nsg", text(id.as_str()))]);
+    let error = block(driver().allow_from(&bench.cx(), &state, &["10.0.0.0/8".into()])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    remove(&bench, &state);
+    assert!(cloud.double.provider().body(theirs).is_some());
+
+    // A name that is not there yet is made for all who name it, and goes with the last of them.
+    let shared = [("azure-nsg", text("shared"))];
+    let state = made(&cloud, &bench, &shared);
+    let other = MachineName::new("other").unwrap();
+    let wish = wish_of(&cloud, &bench, &other, &shared);
+    let second = ok(block(driver().create(&named(&bench, &other), wish, &mut journal())));
+    remove(&bench, &state);
+    let group = "resourceGroups/docker-machine/providers/Microsoft.Network/networkSecurityGroups/shared";
+    assert!(cloud.double.provider().body(group).is_some(), "somebody uses it");
+    ok(block(driver().remove(&named(&bench, &other), &second)));
+    assert!(cloud.double.provider().body(group).is_none());
+}
+
+#[test]
+fn a_new_subscription_is_registered() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    cloud.double.provider().registered.clear();
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    ok(block(driver.precreate(&bench.cx(), &wish)));
+    let state = ok(create(driver.as_ref(), &bench, &wish));
+    assert_eq!(cloud.double.provider().registered.len(), 2);
+    remove(&bench, &state);
+}
+
+#[test]
+fn private_addresses_and_names() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    for flag in ["azure-use-private-ip", "azure-no-public-ip"] {
+        let state = made(&cloud, &bench, &[(flag, FlagValue::Bool(true))]);
+        assert!(ok(driver().known(&state)).ip.starts_with("192.168."), "{flag}");
+        remove(&bench, &state);
+    }
+    let state = made(&cloud, &bench, &[("azure-dns", text("my-label"))]);
+    assert_eq!(ok(driver().known(&state)).url, "tcp://my-label.westus.cloudapp.azure.com:2376");
+    remove(&bench, &state);
+}
+
+/// What docker/machine v0.16.2 writes.
+const GO: &str = r#"{"IPAddress":"","MachineName":"conformance","SSHUser":"docker-user","SSHPort":22,"SSHKeyPath":"","StorePath":"/s","SwarmMaster":false,"SwarmHost":"tcp://0.0.0.0:3376","SwarmDiscovery":"","ClientID":"CLIENT","ClientSecret":"SECRET","Environment":"AzurePublicCloud","SubscriptionID":"SUBSCRIPTION","ResourceGroup":"docker-machine","DockerPort":2376,"Location":"westus","Size":"Standard_A2","Image":"canonical:UbuntuServer:16.04.0-LTS:latest","VirtualNetwork":"docker-machine-vnet","SubnetName":"docker-machine","SubnetPrefix":"192.168.0.0/16","AvailabilitySet":"docker-machine","StorageType":"Standard_LRS","OpenPorts":null,"PrivateIPAddr":"","UsePrivateIP":false,"NoPublicIP":false,"DNSLabel":"","StaticPublicIP":false,"CustomDataFile":""}"#;
+
+#[test]
+fn a_machine_of_docker_machines_is_taken_over() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let group = "resourceGroups/docker-machine";
+    {
+        let mut azure = cloud.double.provider();
+        azure.registered.insert("microsoft.storage".into());
+        azure.have(group, json!({ "location": "westus" }));
+        let at = |kind: &str| format!("{group}/providers/Microsoft.{kind}");
+        let id = |kind: &str| format!("/subscriptions/{SUBSCRIPTION}/{}", at(kind));
+        azure.have(
+            &at("Network/publicIPAddresses/conformance-ip"),
+            json!({ "location": "westus", "properties": { "ipAddress": "203.0.113.9" } }),
+        );
+        azure
+            .have(&at("Network/networkSecurityGroups/conformance-firewall"), json!({ "location": "westus" }));
+        let ip = json!({ "publicIPAddress": { "id": id("Network/publicIPAddresses/conformance-ip") } });
+        azure.have(
+            &at("Network/networkInterfaces/conformance-nic"),
+            json!({ "location": "westus", "properties": {
+            "networkSecurityGroup": { "id": id("Network/networkSecurityGroups/conformance-firewall") },
+            "ipConfigurations": [{ "name": "ip", "properties": ip }],
+        } }),
+        );
+        azure.have(&at("Compute/virtualMachines/conformance"), json!({ "location": "westus", "properties": {
+            "networkProfile": { "networkInterfaces": [{ "id": id("Network/networkInterfaces/conformance-nic") }] },
+            "storageProfile": { "osDisk": { "vhd": { "uri": "https://vhdsabc.blob.core.windows.net/vhd-conformance/conformance-os-disk.vhd" } } },
+        } }));
+        azure.have(&at("Storage/storageAccounts/vhdsabc"), json!({ "location": "westus" }));
+        azure.have(
+            &at("Storage/storageAccounts/vhdsabc/blobServices/default/containers/vhd-conformance"),
+            json!({}),
+        );
+    }
+    let go = GO
+        .replace("CLIENT\"", &format!("{CLIENT}\""))
+        .replace("\"SECRET", &format!("\"{SECRET}"))
+        .replace("SUBSCRIPTION\"", &format!("{SUBSCRIPTION}\""));
+    let mut state: DriverState = serde_json::from_str(&go).unwrap();
+    state.0.insert("Endpoint".into(), cloud.double.url().into());
+    let driver = driver();
+    let seen = ok(block(driver.observe(&bench.cx(), &state)));
+    assert_eq!(seen.state, State::Running);
+    let state = seen.changed.unwrap();
+    assert_eq!(ok(driver.known(&state)).url, "tcp://203.0.113.9:2376");
+    ok(block(driver.power(&bench.cx(), &state, Power::Stop)));
+    remove(&bench, &state);
+    assert_eq!(cloud.double.provider().ids(), [format!("/subscriptions/{SUBSCRIPTION}/{group}")]);
+}
+
+#[test]
+fn what_is_too_much_is_said_before_anything_is_made() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "x".repeat(70_000)).unwrap();
+    let flags = [("azure-custom-data", text(file.path().to_str().unwrap()))];
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&flags));
+    let error = block(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert!(error.to_string().contains("65535"), "{}", full_text(&error));
+
+    let mut seed = bench.cx().seed.unwrap().clone();
+    seed.user_data = machine_core::Secret::new("x".repeat(70_000));
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    let cx = Cx { seed: Some(&seed), ..bench.cx() };
+    let error = block(driver.create(&cx, wish, &mut journal())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precreate, "{}", full_text(&error));
+    assert_eq!(cloud.resources(), 0);
+}
+
+#[test]
+fn power_operations_are_those_of_docker_machine() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    let driver = driver();
+    cloud.asked();
+    for (op, wanted) in [
+        (Power::Stop, "POST  Compute/virtualMachines/conformance/powerOff"),
+        (Power::Kill, "POST  Compute/virtualMachines/conformance/powerOff"),
+        (Power::Start, "POST  Compute/virtualMachines/conformance/start"),
+        (Power::Restart, "POST  Compute/virtualMachines/conformance/restart"),
+    ] {
+        ok(block(driver.power(&bench.cx(), &state, op)));
+        let exchanges = cloud.double.take_exchanges();
+        let order = exchanges
+            .iter()
+            .find(|exchange| exchange.request.method == "POST" && !exchange.request.path.contains("oauth2"))
+            .unwrap();
+        assert_eq!(line(order), wanted, "{op:?}");
+        let skip = order.request.query("skipShutdown");
+        assert_eq!(
+            skip,
+            match op {
+                Power::Stop => "false",
+                Power::Kill => "true",
+                _ => "",
+            },
+            "{op:?}"
+        );
+    }
+    assert!(bench.heard.text().contains("not deallocate"));
+    remove(&bench, &state);
+}
