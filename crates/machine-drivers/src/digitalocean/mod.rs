@@ -1,7 +1,7 @@
 //! `digitalocean`: droplets of DigitalOcean.
 //!
 //! A machine is a droplet, a key of the account that was made for it, and, where somebody narrows who may connect, a firewall
-//! of its own. What is made has the store's mark (see [`mark`]).
+//! of its own. What is made has the store's mark (see `mark`).
 
 mod api;
 mod check;
