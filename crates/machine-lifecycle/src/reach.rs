@@ -24,6 +24,8 @@ const AUTH_GRACE: Duration = Duration::from_secs(30);
 /// How long one that was told its host key, and was not seen with it yet, may show another.
 const KEY_GRACE: Duration = Duration::from_secs(30);
 const KEY_PAUSE: Duration = Duration::from_millis(500);
+/// Stands in the journal of a host that lets us in only at the end of its boot.
+const LATE_LOGIN: &str = "lateLogin";
 /// How long a server that exists already is waited for: as long as it takes to boot.
 const EXISTING_LIMIT: Duration = Duration::from_secs(3 * 60);
 /// Where the pins of jump hosts stand in the journal, by `user@host:port`.
@@ -161,7 +163,9 @@ impl Lifecycle {
         let endpoint = self.endpoint(machine)?;
         let route = self.route(&endpoint, &ConnectOptions::default(), &recorder.journal)?;
         let what = format!("ssh on {}", route.target.address());
-        let grace = if self.is_fresh(machine) { AUTH_GRACE } else { Duration::ZERO };
+        let late = has_late_login(&recorder.journal);
+        let fresh = self.is_fresh(machine);
+        let grace = if late { limit } else if fresh { AUTH_GRACE } else { Duration::ZERO };
         let retry = RetryOptions { limit, auth_grace: grace };
         let from = Instant::now();
         let session = loop {
@@ -185,9 +189,12 @@ impl Lifecycle {
             }
         };
         warn_of_keys(&session, report);
-        if tell_keys(&session, report) {
+        let told = tell_keys(&session, report);
+        if told {
             note_keys(&session, &mut recorder.journal).map_err(|source| Error::ssh(machine, source))?;
             recorder.save()?;
+        }
+        if recorder.journal.extra.remove(LATE_LOGIN).is_some() || told {
         }
         Ok(session)
     }
@@ -202,8 +209,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether cloud-init sets the host up: it may not know our key yet. Any other host does or never will.
-    fn is_fresh(&self, machine: &Machine) -> bool {
+    /// Whether cloud-init sets the host up: it may not know our key yet, or restart. Any other host does or never will.
+    pub(crate) fn is_fresh(&self, machine: &Machine) -> bool {
         self.driver(&machine.driver_name).is_ok_and(|driver| driver.spec().capabilities.user_data)
     }
 
@@ -379,6 +386,15 @@ fn read_pins(lines: &[String]) -> Result<Vec<PublicKey>, Error> {
 }
 
 fn jump_pins(journal: &Journal) -> BTreeMap<String, Vec<String>> {
+/// Notes that a new host lets us in only at the end of its boot.
+pub(crate) fn note_late_login(journal: &mut Journal) {
+    journal.extra.insert(LATE_LOGIN.to_owned(), Value::Bool(true));
+}
+
+fn has_late_login(journal: &Journal) -> bool {
+    journal.extra.contains_key(LATE_LOGIN)
+}
+
     journal.extra.get(JUMP_KEYS).and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default()
 }
 

@@ -14,6 +14,7 @@ use crate::provision::warn_of;
 use crate::recorder::Recorder;
 use crate::{Error, Host, Lifecycle};
 
+use crate::reach::note_late_login;
 /// The host's private SSH key, in the machine's folder until the machine is complete: a create that goes on must seed
 /// the same one.
 pub(crate) const HOST_KEY_FILE: &str = "ssh_host_ed25519_key";
@@ -92,6 +93,10 @@ impl Lifecycle {
         prepared.seed.user_data = match &by_itself {
             ByItself::Everything(plan) => user_data::complete(&identity, plan, users.as_ref()),
             ByItself::Installs(plan) => user_data::ahead(&identity, plan, users.as_ref()),
+        if users.as_ref().is_some_and(|own| own.may_define(&login.user)) {
+            note_late_login(&mut recorder.journal);
+            recorder.save()?;
+        }
             ByItself::Nothing => user_data::identity(&identity, users.as_ref()),
         };
         let bytes = prepared.seed.user_data.expose().len();
