@@ -194,6 +194,9 @@ pub struct Prospect {
     pub seedless: bool,
     /// The user's own user data, which becomes a part of the host's.
     pub user_data: Option<Secret>,
+    /// How much user data the provider takes, bytes of [`Seed::user_data`]; `None` where that is more than there can be, or not
+    /// known.
+    pub user_data_limit: Option<usize>,
 }
 
 /// What an image has in it.

@@ -136,7 +136,7 @@ impl Lifecycle {
         let host = self.host_to_be(driver, &self.name(lock.name())?, networks, report)?;
         let checked = driver.precreate(&host.cx(), &machine.driver).await;
         checked.map_err(|error| Error::Precreate(Box::new(error)))?;
-        self.check_user_data(driver, &host, machine).await?;
+        self.check_user_data(driver, &host, machine, recorder).await?;
         recorder.enter(Phase::Record);
         self.store.create(lock, machine, &recorder.journal)?;
         self.begin(lock.name());

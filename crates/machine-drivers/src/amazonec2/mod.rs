@@ -142,7 +142,8 @@ impl Driver for Amazonec2 {
         let state = Ec2State::read(wish)?;
         let image = state.ami.is_empty().then(|| image::default_facts(&state.instance_type));
         let user_data = cloud::user_data("amazonec2-userdata", &state.user_data_file)?;
-        Ok(Prospect { image, user_data, ..Prospect::default() })
+        let user_data_limit = Some(request::MAX_USER_DATA);
+        Ok(Prospect { image, user_data, user_data_limit, ..Prospect::default() })
     }
 
     async fn create(
