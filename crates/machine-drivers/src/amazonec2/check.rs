@@ -42,6 +42,10 @@ impl Plan {
         self.subnet.vpc.clone_into(&mut state.vpc_id);
         self.subnet.id.clone_into(&mut state.subnet_id);
         self.image.id.clone_into(&mut state.ami);
+        if self.subnet.default {
+            // Of other subnets the owner may be another account, which shares them with ours.
+            self.subnet.owner.clone_into(&mut state.owner_id);
+        }
         if state.device_name.is_empty() {
             self.image.root_device.clone_into(&mut state.device_name);
         }

@@ -10,6 +10,7 @@ use super::check::{self, Plan};
 use super::session::Session;
 use super::state::Ec2State;
 use super::trouble::trouble;
+use super::whose::Opened;
 use super::{network, observe, request};
 use crate::cloud::{self, MACHINE_KEY, Mark, STORE_KEY};
 use crate::source_key::SourceKey;
@@ -34,6 +35,10 @@ pub(super) async fn create(
     let mut instance = None;
     if state.instance_id.is_empty() && !state.client_token.is_empty() {
         instance = find_by_token(&ec2, cx, &state).await?;
+        if instance.is_none() {
+            // Else a second one would be made, in another account.
+            Opened::ask(session, cx.report, [&state]).await.is_home(&state)?;
+        }
     }
     if state.instance_id.is_empty() && instance.is_none() {
         let plan = match known {

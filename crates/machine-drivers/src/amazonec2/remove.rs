@@ -9,6 +9,7 @@ use super::api::{Ec2, Group, Params};
 use super::session::Session;
 use super::state::Ec2State;
 use super::trouble::trouble;
+use super::whose::Opened;
 use super::{check, create, network, observe};
 use crate::cloud::{self, Mark};
 
@@ -19,6 +20,14 @@ const END: Duration = Duration::from_secs(300);
 pub(super) async fn remove(session: &Session, cx: &Cx<'_>, mut state: Ec2State) -> Result<(), DriverError> {
     let ec2 = session.ec2(cx.report);
     session.region().clone_into(&mut state.region);
+    let is_known = match state.instance_id.as_str() {
+        "" => false,
+        id => observe::look(&ec2, id).await?.is_some(),
+    };
+    if !is_known {
+        // Before "gone" is believed, of the instance and of all else.
+        Opened::ask(session, cx.report, [&state]).await.is_home(&state)?;
+    }
     if state.instance_id.is_empty() && !state.client_token.is_empty() {
         let found = create::find_by_token(&ec2, cx, &state).await?;
         state.instance_id = found.map(|instance| instance.id).unwrap_or_default();

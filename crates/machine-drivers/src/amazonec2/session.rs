@@ -6,6 +6,7 @@ use machine_core::{DriverError, Reporter, Secret};
 use machine_http::api::{ApiError, Call, Retries};
 use machine_http::header::{HeaderName, HeaderValue};
 use machine_http::{Client, Url};
+use roxmltree::Document;
 use serde_json::{Value, json};
 
 use super::api::Ec2;
@@ -23,8 +24,12 @@ pub(super) struct Session {
     client: Client,
     ec2: Signer,
     ssm: Signer,
+    sts: Signer,
     ec2_url: Url,
     ssm_url: Url,
+    sts_url: Url,
+    /// Whether a flag says where the services are.
+    custom: bool,
     retries: Retries,
 }
 
@@ -51,11 +56,12 @@ impl Session {
             region: &state.region,
         };
         let login = logins.get(&wanted, environment, &client, report).await?;
-        let [ec2_url, ssm_url] = urls(state, environment, &login.region)?;
+        let [ec2_url, ssm_url, sts_url] = urls(state, environment, &login.region)?;
         let Login { credentials, region } = login;
         let signer = |service| Signer { credentials: credentials.clone(), region: region.clone(), service };
-        let (ec2, ssm) = (signer("ec2"), signer("ssm"));
-        Ok(Self { client, ec2, ssm, ec2_url, ssm_url, retries: retries(state.retry_count) })
+        let (ec2, ssm, sts) = (signer("ec2"), signer("ssm"), signer("sts"));
+        let (custom, retries) = (!state.endpoint.is_empty(), retries(state.retry_count));
+        Ok(Self { client, ec2, ssm, sts, ec2_url, ssm_url, sts_url, custom, retries })
     }
 
     /// The region.
@@ -79,10 +85,28 @@ impl Session {
         let value = found.pointer("/Parameter/Value").and_then(Value::as_str);
         value.map(str::to_owned).ok_or_else(|| answer.unreadable("it has no Parameter.Value"))
     }
+
+    /// The account that our credentials open. No permission is needed for that.
+    pub(super) async fn account(&self, report: &dyn Reporter) -> Result<String, ApiError> {
+        let api = cloud::api(self.client.clone(), dialect, &self.sts, report).retrying(self.retries);
+        let form = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")];
+        let call = Call::post(self.sts_url.clone()).form(form).named("GetCallerIdentity").repeatable();
+        let answer = api.send(&call).await?;
+        let text = answer.text();
+        let document = Document::parse(&text).map_err(|error| answer.unreadable(&error.to_string()))?;
+        let account = document.descendants().find(|node| node.tag_name().name() == "Account");
+        let account = account.and_then(|node| node.text()).map(|text| text.trim().to_owned());
+        account.ok_or_else(|| answer.unreadable("it has no Account"))
+    }
+
+    /// Whether the services may be another's than Amazon's: a flag says where they are.
+    pub(super) fn is_custom(&self) -> bool {
+        self.custom
+    }
 }
 
-/// Where EC2 and the Systems Manager are: a custom endpoint serves both.
-fn urls(state: &Ec2State, environment: &Environment, region: &str) -> Result<[Url; 2], DriverError> {
+/// Where EC2, the Systems Manager and the Security Token Service are: a custom endpoint serves all.
+fn urls(state: &Ec2State, environment: &Environment, region: &str) -> Result<[Url; 3], DriverError> {
     let of = |service: &str| {
         if state.endpoint.is_empty() {
             Ok(environment.endpoint(service, endpoint::of(service, region)))
@@ -90,7 +114,8 @@ fn urls(state: &Ec2State, environment: &Environment, region: &str) -> Result<[Ur
             endpoint::custom(&state.endpoint, state.disable_ssl)
         }
     };
-    Ok([cloud::url(&of("ec2")?, &[""], &[])?, cloud::url(&of("ssm")?, &[""], &[])?])
+    let url = |service| cloud::url(&of(service)?, &[""], &[]);
+    Ok([url("ec2")?, url("ssm")?, url("sts")?])
 }
 
 /// The flag says how often a request is made again; -1 is never.

@@ -191,6 +191,9 @@ pub struct Ec2State {
     /// Whether a key pair of this machine was or is about to be uploaded.
     #[serde(deserialize_with = "zero_if_null")]
     pub key_uploaded: bool,
+    /// The account in which it was made, in Amazon's number; empty where it is not known yet.
+    #[serde(deserialize_with = "zero_if_null")]
+    pub owner_id: String,
 
     /// Keys that this driver does not know.
     #[serde(flatten)]

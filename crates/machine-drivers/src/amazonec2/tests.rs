@@ -71,7 +71,8 @@ fn the_go_drivers_keys_stand_first_and_in_its_order() {
             "SpotInstanceRequestId",
             "OwnSecurityGroup",
             "AllowFrom",
-            "KeyUploaded"
+            "KeyUploaded",
+            "OwnerId"
         ]
     );
 }

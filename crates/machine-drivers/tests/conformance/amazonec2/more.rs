@@ -187,3 +187,55 @@ fn who_may_only_look_is_told_which_permission_is_missing() {
     assert!(error.hint().unwrap().contains("permission"));
     assert_eq!(cloud.resources(), 0);
 }
+
+/// moto's account.
+const HOME: &str = "123456789012";
+
+#[test]
+fn credentials_that_open_another_account_do_not_make_machines_gone() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let machine = Machine::new("here");
+    let state = machine.create(driver.as_ref(), &cloud, &[], &[]);
+    assert_eq!(state.str("OwnerId"), HOME);
+    let asked = |cloud: &Cloud| {
+        let all = cloud.front.take_exchanges();
+        all.iter().filter(|exchange| action(&exchange.request) == "GetCallerIdentity").count()
+    };
+    assert_eq!(asked(&cloud), 0, "EC2's answers have it");
+    // The request went out, and its answer has not come yet.
+    let mut early = state.clone();
+    early.0.insert("InstanceId".to_owned(), "".into());
+    let resources = cloud.resources();
+
+    cloud.front.provider().elsewhere = Some("999999999999");
+    let cx = machine.cx(&[]);
+    let (one, again) = (run(driver.observe(&cx, &state)), run(driver.observe_many(&[(machine.cx(&[]), &state)])));
+    let removed = [run(driver.remove(&cx, &state)), run(driver.remove(&cx, &early))];
+    let resumed = run(driver.create(&cx, early.clone(), &mut Journal::new(Cut::Never)));
+    let errors = [one.map(drop), again.into_iter().next().unwrap().map(drop), resumed.map(drop)];
+    for error in errors.into_iter().chain(removed) {
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Credentials, "{}", full_text(&error));
+        assert!(error.to_string().contains(HOME) && error.to_string().contains("999999999999"), "{error}");
+        assert!(error.hint().unwrap().contains("AWS_PROFILE"));
+    }
+    assert!(asked(&cloud) > 0);
+    cloud.front.provider().elsewhere = None;
+    assert_eq!(cloud.resources(), resources);
+
+    // A record that does not say is taken at EC2's word, and says it after the first look.
+    let mut old = state.clone();
+    old.0.remove("OwnerId");
+    let seen = run(driver.observe(&machine.cx(&[]), &old)).unwrap();
+    assert_eq!(seen.changed.unwrap().str("OwnerId"), HOME);
+    assert_eq!(driver.made_in(&old), None);
+
+    // At home gone is gone.
+    let mut gone = state.clone();
+    gone.0.insert("InstanceId".to_owned(), "i-00000000000000000".into());
+    assert_eq!(run(driver.observe(&machine.cx(&[]), &gone)).unwrap_err().kind(), ErrorKind::NotFound);
+    machine.remove(driver.as_ref(), &state);
+    machine.remove(driver.as_ref(), &state);
+    assert_eq!(cloud.resources(), 0);
+}

@@ -255,6 +255,8 @@ pub struct Front {
     groups: BTreeSet<String>,
     /// The address of all instances, public and private, where a test has a host for them.
     pub address: Option<String>,
+    /// The account that everybody's credentials open, where it is another one than moto's: there is nothing in it.
+    pub elsewhere: Option<&'static str>,
     /// Hears what was done, with the request's parameters.
     pub done: Option<Heard>,
 }
@@ -276,7 +278,26 @@ impl Front {
             unseen: BTreeMap::new(),
             groups: BTreeSet::new(),
             address: None,
+            elsewhere: None,
             done: None,
+        }
+    }
+
+    /// What an account answers in which there is nothing.
+    fn empty_account(account: &str, form: &BTreeMap<String, String>) -> Reply {
+        let action = form.get("Action").map_or("", String::as_str);
+        match action {
+            "GetCallerIdentity" => Reply::text(
+                200,
+                "text/xml",
+                &format!(
+                    "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult><Arn>arn:aws:iam::{account}:user/me</Arn><UserId>AIDA</UserId><Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+                ),
+            ),
+            "TerminateInstances" | "StopInstances" | "StartInstances" => {
+                refusal(400, "InvalidInstanceID.NotFound", "The instance ID does not exist")
+            }
+            other => Reply::text(200, "text/xml", &format!("<{other}Response/>")),
         }
     }
 
@@ -376,6 +397,9 @@ impl Front {
             return Reply::json(200, &serde_json::json!({ "Parameter": { "Value": self.image } }));
         }
         let form = request.form();
+        if let Some(account) = self.elsewhere {
+            return Self::empty_account(account, &form);
+        }
         let one = |key: &str| form.get(key).cloned().unwrap_or_default();
         match form.get("Action").map(String::as_str) {
             Some("RunInstances") => self.run_instances(request, form.clone()),
