@@ -10,14 +10,14 @@ use super::check::{self, Plan};
 use super::session::Session;
 use super::state::Ec2State;
 use super::trouble::trouble;
-use super::{network, observe, request};
+use super::{network, observe, request, settle};
 use crate::cloud::{self, MACHINE_KEY, Mark, STORE_KEY};
 use crate::source_key::SourceKey;
 
 /// How long a new instance may take until EC2 knows it everywhere.
-const VISIBLE: Duration = Duration::from_secs(120);
+pub(super) const VISIBLE: Duration = Duration::from_secs(120);
 /// How long is looked for an instance of which nobody knows whether it was made.
-const MAYBE: Duration = Duration::from_secs(5);
+pub(super) const MAYBE: Duration = Duration::from_secs(5);
 /// How often an instance is asked for when a security group disappears meanwhile.
 const ROUNDS: usize = 3;
 
@@ -33,7 +33,7 @@ pub(super) async fn create(
     session.region().clone_into(&mut state.region);
     let mut instance = None;
     if state.instance_id.is_empty() && !state.client_token.is_empty() {
-        instance = find_by_token(&ec2, cx, &state).await?;
+        instance = find_by_token(&ec2, cx, &state, MAYBE).await?;
     }
     if state.instance_id.is_empty() && instance.is_none() {
         let plan = match known {
@@ -53,6 +53,7 @@ pub(super) async fn create(
     }
     let seen = visible(&ec2, cx, &state).await?;
     observe::adopt(&mut state, &seen);
+    state.asked_at = 0;
     state.write()
 }
 
@@ -80,6 +81,7 @@ async fn import_key(
     state.key_name = check::key_name(cx, state);
     let first = !state.key_uploaded;
     state.key_uploaded = true;
+    state.asked_at = settle::now();
     save.save(&state.write()?)?;
     // Before the first try precreate has seen that the name is free.
     if !first && has_key(ec2, cx, state, &public).await? {
@@ -144,8 +146,9 @@ async fn launch(
         network::ensure_groups(ec2, cx, state, known.take(), save).await?;
         if state.client_token.is_empty() {
             state.client_token = cloud::token()?;
-            save.save(&state.write()?)?;
         }
+        state.asked_at = settle::now();
+        save.save(&state.write()?)?;
         let params = request::run_instances(state, &plan.image, &Mark::of(cx), &user_data);
         let error = match ec2.run_instances(&params).await {
             Ok(instance) => return Ok(instance),
@@ -182,23 +185,16 @@ async fn made_before(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<Ins
     .await
 }
 
-/// The instance that a request made of which the answer got lost.
+/// The instance that a request made of which the answer got lost. It is looked for until the limit: what was made a moment
+/// ago is not listed at once.
 pub(super) async fn find_by_token(
     ec2: &Ec2<'_>,
     cx: &Cx<'_>,
     state: &Ec2State,
+    limit: Duration,
 ) -> Result<Option<Instance>, DriverError> {
-    let begin = tokio::time::Instant::now();
-    loop {
-        if let Some(found) = look_by_token(ec2, cx, state).await? {
-            return Ok(Some(found));
-        }
-        // What was made a moment ago is not listed at once.
-        if begin.elapsed() >= MAYBE {
-            return Ok(None);
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let what = "EC2 to list the instance that it may have made";
+    settle::within(cx.report, what, limit, || look_by_token(ec2, cx, state)).await
 }
 
 async fn look_by_token(

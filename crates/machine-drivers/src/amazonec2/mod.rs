@@ -14,6 +14,7 @@ mod power;
 mod remove;
 mod request;
 mod session;
+mod settle;
 mod sign;
 mod state;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
@@ -47,6 +49,7 @@ pub struct Amazonec2 {
     environment: Environment,
     clients: Clients,
     logins: Logins,
+    settling: Duration,
     /// What `precreate` looked up, until `create` takes it: it need not be asked twice.
     plans: Mutex<BTreeMap<PathBuf, Plan>>,
 }
@@ -56,6 +59,14 @@ impl Amazonec2 {
     #[must_use]
     pub fn new() -> Self {
         Self::within(Environment::of_process())
+    }
+
+    /// With another time within which EC2 knows everywhere what it has made. Two minutes unless said otherwise; an imitation of
+    /// EC2 may need less.
+    #[must_use]
+    pub fn settling_within(mut self, limit: Duration) -> Self {
+        self.settling = limit;
+        self
     }
 
     fn within(environment: Environment) -> Self {
@@ -77,12 +88,14 @@ impl Amazonec2 {
             environment,
             clients: Clients::default(),
             logins: Logins::default(),
+            settling: create::VISIBLE,
             plans: Mutex::default(),
         }
     }
 
     async fn session(&self, state: &Ec2State, report: &dyn Reporter) -> Result<Session, DriverError> {
-        Session::open(&self.clients, &self.logins, &self.environment, state, report).await
+        let session = Session::open(&self.clients, &self.logins, &self.environment, state, report).await?;
+        Ok(session.settling_within(self.settling))
     }
 
     /// What is looked at together: who asks, and where.

@@ -16,6 +16,8 @@ use super::state::Ec2State;
 use super::trouble::dialect;
 use crate::cloud::{self, Clients};
 
+/// For how long a request is made again.
+pub(super) const BUDGET: Duration = Duration::from_secs(120);
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
 /// An account in a region.
@@ -26,6 +28,7 @@ pub(super) struct Session {
     ec2_url: Url,
     ssm_url: Url,
     retries: Retries,
+    settling: Duration,
 }
 
 impl Session {
@@ -55,7 +58,13 @@ impl Session {
         let Login { credentials, region } = login;
         let signer = |service| Signer { credentials: credentials.clone(), region: region.clone(), service };
         let (ec2, ssm) = (signer("ec2"), signer("ssm"));
-        Ok(Self { client, ec2, ssm, ec2_url, ssm_url, retries: retries(state.retry_count) })
+        let retries = retries(state.retry_count);
+        Ok(Self { client, ec2, ssm, ec2_url, ssm_url, retries, settling: Duration::ZERO })
+    }
+
+    /// With the time within which EC2 knows everywhere what it has made.
+    pub(super) fn settling_within(self, settling: Duration) -> Self {
+        Self { settling, ..self }
     }
 
     /// The region.
@@ -65,7 +74,9 @@ impl Session {
 
     /// EC2.
     pub(super) fn ec2<'a>(&'a self, report: &'a dyn Reporter) -> Ec2<'a> {
-        Ec2::new(self.client.clone(), self.ec2_url.clone(), &self.ec2, report).retrying(self.retries)
+        Ec2::new(self.client.clone(), self.ec2_url.clone(), &self.ec2, report)
+            .retrying(self.retries)
+            .settling_within(self.settling)
     }
 
     /// A public parameter of the Systems Manager.
@@ -96,5 +107,5 @@ fn urls(state: &Ec2State, environment: &Environment, region: &str) -> Result<[Ur
 /// The flag says how often a request is made again; -1 is never.
 fn retries(count: i64) -> Retries {
     let again = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
-    Retries { tries: again.saturating_add(1), budget: Duration::from_secs(120), ..Retries::default() }
+    Retries { tries: again.saturating_add(1), budget: BUDGET, ..Retries::default() }
 }

@@ -68,6 +68,7 @@ fn the_go_drivers_keys_stand_first_and_in_its_order() {
             "Profile",
             "CaCert",
             "ClientToken",
+            "AskedAt",
             "SpotInstanceRequestId",
             "OwnSecurityGroup",
             "AllowFrom",

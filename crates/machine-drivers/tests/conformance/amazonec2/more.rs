@@ -1,7 +1,9 @@
 //! What the suite does not ask: shared groups, narrowed ones, what is left behind, how often EC2 is asked.
 
+use std::time::Duration;
+
 use machine_core::{
-    AccountCx, Cx, Driver, DriverSource, DriverState, ErrorKind, FlagValue, MachineName, Seed,
+    AccountCx, Cx, Driver, DriverError, DriverSource, DriverState, ErrorKind, FlagValue, MachineName, Seed,
 };
 use machine_drivers::Builtin;
 use machine_testkit::conformance::Subject;
@@ -56,13 +58,25 @@ impl Machine {
         more: &[(&str, FlagValue)],
         from: &[String],
     ) -> DriverState {
+        let mut journal = Journal::new(Cut::Never);
+        self.attempt(driver, cloud, more, from, &mut journal)
+            .unwrap_or_else(|error| panic!("{}: {}", self.name, full_text(&error)))
+    }
+
+    fn attempt(
+        &self,
+        driver: &dyn Driver,
+        cloud: &Cloud,
+        more: &[(&str, FlagValue)],
+        from: &[String],
+        journal: &mut Journal,
+    ) -> Result<DriverState, DriverError> {
         let cx = machine_core::ConfigureContext { name: &self.name, store_path: self.dir.path() };
         let wish = driver.configure(&cx, &cloud.flags(more)).unwrap();
-        let created = run(async {
+        run(async {
             driver.precreate(&self.cx(from), &wish).await?;
-            driver.create(&self.cx(from), wish, &mut Journal::new(Cut::Never)).await
-        });
-        created.unwrap_or_else(|error| panic!("{}: {}", self.name, full_text(&error)))
+            driver.create(&self.cx(from), wish, journal).await
+        })
     }
 
     fn remove(&self, driver: &dyn Driver, state: &DriverState) {
@@ -144,6 +158,31 @@ fn whatever_reply_is_lost_nothing_is_made_twice() {
         assert_eq!(cloud.resources(), 4, "{lost}");
         machine.remove(driver.as_ref(), &state);
         assert_eq!(cloud.resources(), 0, "{lost}");
+    }
+}
+
+/// `rm` a moment after the request: EC2 may neither list the instance nor know its id, and it runs all the same.
+#[test]
+fn an_instance_that_is_too_new_to_be_known_is_not_taken_for_gone() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let asked = |state: &&DriverState| state.0.get("AskedAt").is_some_and(|at| at.as_u64() > Some(0));
+    for (known, hidden) in [(true, 2), (false, 8)] {
+        let machine = Machine::new("new");
+        let mut journal = Journal::new(Cut::Never);
+        let state = machine.attempt(driver.as_ref(), &cloud, &[], &[], &mut journal);
+        let state = state.unwrap_or_else(|error| panic!("{}", full_text(&error)));
+        assert_eq!(state.0["AskedAt"], 0, "EC2 lists it");
+        let then = journal.saved.iter().filter(asked).find(|state| {
+            !state.str("ClientToken").is_empty() && state.str("InstanceId").is_empty() != known
+        });
+        cloud.front.provider().hide_all(Duration::from_secs(hidden));
+        machine.remove(driver.as_ref(), then.expect("a checkpoint"));
+        assert_eq!(cloud.resources(), 0, "id on record: {known}");
+        // What is gone, and was known, is not waited for.
+        let begin = std::time::Instant::now();
+        machine.remove(driver.as_ref(), &state);
+        assert!(begin.elapsed() < Duration::from_secs(5));
     }
 }
 

@@ -15,7 +15,7 @@ use machine_testkit::skip;
 pub const REGION: &str = "us-east-1";
 /// What the user of the tests may do.
 const MAY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","ssm:GetParameter","sts:AssumeRole"],"Resource":"*"}]}"#;
-/// How many of a new instance's looks find nothing.
+/// How many looks for a new instance find nothing.
 const UNSEEN: usize = 1;
 
 /// A key of a user that moto knows.
@@ -239,7 +239,28 @@ pub fn refusal(status: u16, code: &str, message: &str) -> Reply {
     Reply::text(status, "text/xml;charset=UTF-8", &text)
 }
 
-/// What EC2 does and moto leaves out: client tokens, instances that are not listed at once, groups that are in use or
+/// An instance that EC2 may not know yet.
+struct Unseen {
+    /// The machine's name, by which it is looked for.
+    machine: String,
+    /// How many looks still find nothing.
+    looks: usize,
+    /// Until when none finds it.
+    until: Instant,
+}
+
+impl Unseen {
+    /// Whether this look finds nothing.
+    fn hides(&mut self) -> bool {
+        if self.looks > 0 {
+            self.looks -= 1;
+            return true;
+        }
+        Instant::now() < self.until
+    }
+}
+
+/// What EC2 does and moto leaves out: client tokens, instances that are not known at once, groups that are in use or
 /// unknown, instances that have ended and are ended again. It passes on what is signed for it, so that moto checks the signatures.
 pub struct Front {
     pub moto: Moto,
@@ -249,8 +270,8 @@ pub struct Front {
     tokens: BTreeMap<String, (BTreeMap<String, String>, Reply)>,
     /// Instances with their groups, while they live.
     alive: BTreeMap<String, BTreeSet<String>>,
-    /// Instances that are not listed yet, and for how many looks.
-    unseen: BTreeMap<String, usize>,
+    /// Instances, and how they are hidden.
+    unseen: BTreeMap<String, Unseen>,
     groups: BTreeSet<String>,
     /// The address of all instances, public and private, where a test has a host for them.
     pub address: Option<String>,
@@ -326,7 +347,10 @@ impl Front {
         if reply.status == 200 {
             let id = element(&String::from_utf8_lossy(&reply.body), "instanceId");
             self.alive.insert(id.clone(), groups);
-            self.unseen.insert(id, UNSEEN);
+            let tag = form.iter().find(|(_, value)| *value == "docker-machine-name");
+            let machine = tag.and_then(|(key, _)| form.get(&key.replace(".Key", ".Value")));
+            let machine = machine.cloned().unwrap_or_default();
+            self.unseen.insert(id, Unseen { machine, looks: UNSEEN, until: Instant::now() });
             if !token.is_empty() {
                 self.tokens.insert(token, (form, reply.clone()));
             }
@@ -335,14 +359,31 @@ impl Front {
     }
 
     fn describe_instances(&mut self, request: &Request, form: &BTreeMap<String, String>) -> Reply {
-        let hidden = form.values().find(|value| self.unseen.get(*value).is_some_and(|looks| *looks > 0));
-        match hidden.and_then(|id| self.unseen.get_mut(id)) {
-            Some(looks) => {
-                *looks -= 1;
-                let nothing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>";
-                Reply::text(200, "text/xml", nothing)
-            }
-            None => forward(self.moto.port, request),
+        let asked =
+            |id: &String, one: &Unseen| form.values().any(|value| value == id || *value == one.machine);
+        if self.unseen.iter_mut().any(|(id, one)| asked(id, one) && one.hides()) {
+            let nothing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>";
+            return Reply::text(200, "text/xml", nothing);
+        }
+        forward(self.moto.port, request)
+    }
+
+    fn terminate(&mut self, request: &Request, id: &str) -> Reply {
+        if self.unseen.get_mut(id).is_some_and(Unseen::hides) {
+            let message = format!("The instance ID '{id}' does not exist");
+            return refusal(400, "InvalidInstanceID.NotFound", &message);
+        }
+        match self.alive.remove(id) {
+            Some(_) => forward(self.moto.port, request),
+            // EC2 does not mind; moto does.
+            None => Reply::text(200, "text/xml", "<TerminateInstancesResponse/>"),
+        }
+    }
+
+    /// For so long nobody finds the instances.
+    pub fn hide_all(&mut self, time: Duration) {
+        for one in self.unseen.values_mut() {
+            one.until = Instant::now() + time;
         }
     }
 
@@ -398,11 +439,7 @@ impl Front {
                 self.groups.remove(&id);
                 forward(self.moto.port, request)
             }
-            Some("TerminateInstances") => match self.alive.remove(&one("InstanceId.1")) {
-                Some(_) => forward(self.moto.port, request),
-                // EC2 does not mind; moto does.
-                None => Reply::text(200, "text/xml", "<TerminateInstancesResponse/>"),
-            },
+            Some("TerminateInstances") => self.terminate(request, &one("InstanceId.1")),
             Some("StartInstances") if !self.alive.contains_key(&one("InstanceId.1")) => {
                 let message = format!(
                     "The instance '{}' is not in a state from which it can be started.",
