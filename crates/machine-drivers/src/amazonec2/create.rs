@@ -157,9 +157,10 @@ async fn launch(
         if error.code() == "IdempotentParameterMismatch" {
             return made_before(ec2, cx, state).await;
         }
-        if !error.outcome_unknown() {
-            // Nothing was made; the next try is another request.
+        if nothing_was_made(&error) {
+            // The next try is another request.
             state.client_token.clear();
+            state.asked_at = 0;
             save.save(&state.write()?)?;
         }
         // The last machine in it may have taken the shared group along.
@@ -168,6 +169,17 @@ async fn launch(
         }
     }
     Err(DriverError::new(ErrorKind::Unavailable, "the security group disappears again and again"))
+}
+
+/// Whether EC2 said no once it had looked at the token: it would have given the instance of an earlier try whose answer got
+/// lost. Who refuses because of who asks, or how often, or is no EC2 at all, has not looked; nor has a network that is gone.
+fn nothing_was_made(error: &ApiError) -> bool {
+    let before_the_token =
+        matches!(trouble("", error).kind(), ErrorKind::Credentials | ErrorKind::Unavailable);
+    error.refusal().is_some_and(|refusal| {
+        let no = refusal.lasting || (400..500).contains(&refusal.status);
+        no && !refusal.code.is_empty() && !before_the_token
+    })
 }
 
 fn is_group_gone(error: &ApiError) -> bool {

@@ -8,9 +8,9 @@ use machine_core::{
 use machine_drivers::Builtin;
 use machine_testkit::conformance::Subject;
 use machine_testkit::conformance::{AUTHORIZED_KEY, Bench, Collected, Cut, Journal, STORE_ID, full_text};
-use machine_testkit::double::Trouble;
+use machine_testkit::double::{Reply, Request, Trouble};
 
-use super::moto::elements;
+use super::moto::{elements, refusal};
 use super::{Cloud, action, text};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -158,6 +158,41 @@ fn whatever_reply_is_lost_nothing_is_made_twice() {
         assert_eq!(cloud.resources(), 4, "{lost}");
         machine.remove(driver.as_ref(), &state);
         assert_eq!(cloud.resources(), 0, "{lost}");
+    }
+}
+
+/// The first try makes the instance and its answer gets lost; the last one says something of itself only.
+#[test]
+fn a_refused_second_try_says_nothing_about_the_first() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let once_again = [("amazonec2-retries", FlagValue::Int(1))];
+    let refusals = [
+        refusal(503, "RequestLimitExceeded", "Request limit exceeded."),
+        refusal(400, "RequestExpired", "Request has expired."),
+        refusal(401, "AuthFailure", "AWS was not able to validate the provided access credentials"),
+        Reply::text(403, "text/html", "<html><body>Log in to this network</body></html>"),
+    ];
+    for second in refusals {
+        for resumed in [false, true] {
+            let machine = Machine::new("lost");
+            let launch = |request: &Request| action(request) == "RunInstances";
+            cloud.front.trouble(1, Trouble::LostReply, launch);
+            cloud.front.trouble(usize::MAX, Trouble::Answer(second.clone()), launch);
+            let mut journal = Journal::new(Cut::Never);
+            let failed = machine.attempt(driver.as_ref(), &cloud, &once_again, &[], &mut journal);
+            let what = full_text(&failed.unwrap_err());
+            cloud.front.heal();
+            let mut left = journal.saved.last().expect("a checkpoint").clone();
+            if resumed {
+                left = run(driver.create(&machine.cx(&[]), left, &mut Journal::new(Cut::Never)))
+                    .unwrap_or_else(|error| panic!("{}", full_text(&error)));
+                // Instance, volume, key pair, group.
+                assert_eq!(cloud.resources(), 4, "{what}");
+            }
+            machine.remove(driver.as_ref(), &left);
+            assert_eq!(cloud.resources(), 0, "resumed: {resumed}; {what}");
+        }
     }
 }
 
