@@ -18,8 +18,8 @@ use crate::source_key::SourceKey;
 pub(super) const VISIBLE: Duration = Duration::from_secs(120);
 /// How long is looked for an instance of which nobody knows whether it was made.
 pub(super) const MAYBE: Duration = Duration::from_secs(5);
-/// How often an instance is asked for when a security group disappears meanwhile.
-const ROUNDS: usize = 3;
+/// How often an instance is asked for when EC2 does not know its security group, yet or any more.
+const ROUNDS: u32 = 10;
 
 /// Makes the machine. `known` is what `precreate` looked up a moment ago.
 pub(super) async fn create(
@@ -163,10 +163,11 @@ async fn launch(
             state.asked_at = 0;
             save.save(&state.write()?)?;
         }
-        // The last machine in it may have taken the shared group along.
-        if !is_group_gone(&error) || round == ROUNDS {
+        if !network::is_unknown_group(&error) || round == ROUNDS {
             return Err(trouble("Error launching instance", &error));
         }
+        // It is too new; or the last machine in it has taken the shared group along, and the next round makes it again.
+        tokio::time::sleep(Duration::from_millis(250 << round.min(5))).await;
     }
     Err(DriverError::new(ErrorKind::Unavailable, "the security group disappears again and again"))
 }
@@ -180,10 +181,6 @@ fn nothing_was_made(error: &ApiError) -> bool {
         let no = refusal.lasting || (400..500).contains(&refusal.status);
         no && !refusal.code.is_empty() && !before_the_token
     })
-}
-
-fn is_group_gone(error: &ApiError) -> bool {
-    ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"].contains(&error.code())
 }
 
 /// EC2 knows the token with other parameters: the instance was made, and the answer got lost.

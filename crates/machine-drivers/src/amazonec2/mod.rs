@@ -236,7 +236,7 @@ impl Driver for Amazonec2 {
     ) -> Result<DriverState, DriverError> {
         let mut state = Ec2State::read(state)?;
         let session = self.session(&state, cx.report).await?;
-        network::narrow(&session.ec2(cx.report), &state, networks).await?;
+        network::narrow(&session.ec2(cx.report), cx.report, &state, networks).await?;
         state.allow_from = networks.to_vec();
         state.write()
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use machine_core::{Checkpoint, Cx, DriverError, ErrorKind};
+use machine_core::{Checkpoint, Cx, DriverError, ErrorKind, Reporter};
+use machine_http::api::{ApiError, Seen};
 
 use super::api::{Ec2, Group, Params, Rule, Subnet};
 use super::flags::SHARED_GROUP;
@@ -10,7 +11,7 @@ use super::request;
 use super::state::Ec2State;
 use super::trouble::trouble;
 use crate::base::{Base, DEFAULT_SSH_PORT};
-use crate::cloud::Mark;
+use crate::cloud::{self, Mark};
 
 /// The engine's port.
 pub(super) const ENGINE_PORT: u16 = 2376;
@@ -18,8 +19,6 @@ const SWARM_PORT: u16 = 3376;
 /// From everywhere, as the reference program opens its ports.
 const ANYWHERE: &str = "0.0.0.0/0";
 const ANYWHERE_V6: &str = "::/0";
-/// How often rules are looked at and added until they are as they should be.
-const ROUNDS: usize = 4;
 
 /// A port that is opened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +196,7 @@ pub(super) async fn ensure_groups(
         save.save(&state.write()?)?;
         // With a group of its own, the others are as their owner wants them.
         if own || (!state.security_group_read_only && state.allow_from.is_empty()) {
-            ensure_rules(ec2, group, &openings(state)?, own).await?;
+            ensure_rules(ec2, cx.report, &group, &openings(state)?, own).await?;
         }
     }
     Ok(())
@@ -254,42 +253,82 @@ async fn make_group(
         }),
         // Another machine made it meanwhile, or we did and the answer got lost.
         Err(error) if error.code() == "InvalidGroup.Duplicate" => {
-            let made = groups(ec2, &state.vpc_id, &[name.to_owned()]).await?.into_iter().next();
-            made.ok_or_else(|| trouble(&format!("the security group {name:?} can't be made"), &error))
+            listed(ec2, cx.report, &state.vpc_id, name).await
         }
         Err(error) => Err(trouble(&format!("the security group {name:?} can't be made"), &error)),
     }
 }
 
+/// A group that is there: one made a moment ago is not listed at once.
+async fn listed(ec2: &Ec2<'_>, report: &dyn Reporter, vpc: &str, name: &str) -> Result<Group, DriverError> {
+    let (what, names) = (format!("EC2 to list the security group {name:?}"), [name.to_owned()]);
+    cloud::wait_for(report, &what, ec2.settling(), || async {
+        Ok(match groups(ec2, vpc, &names).await?.into_iter().next() {
+            Some(group) => Seen::Done(group),
+            None => Seen::NotYet("there is one of that name, and it is not listed yet".to_owned()),
+        })
+    })
+    .await
+}
+
+/// Whether EC2 says that it knows no such group: it is gone, or it is too new.
+pub(super) fn is_unknown_group(error: &ApiError) -> bool {
+    ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"].contains(&error.code())
+}
+
 /// Adds what a group lacks. Other machines may add the same at the same time.
-async fn ensure_rules(ec2: &Ec2<'_>, group: Group, wanted: &[Opening], own: bool) -> Result<(), DriverError> {
-    let doing = format!("ports can't be opened in the security group {:?}", group.name);
-    let mut group = group;
-    for _ in 0..ROUNDS {
-        let missing = lacking(&group, wanted, own);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let params = permissions(&missing).with("GroupId", &group.id);
-        match ec2.ask("AuthorizeSecurityGroupIngress", &params).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.code() == "InvalidPermission.Duplicate" => {}
-            // Made a moment ago, and not known everywhere yet.
-            Err(error) if error.code() == "InvalidGroup.NotFound" => {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-            }
-            Err(error) => return Err(trouble(&doing, &error)),
-        }
-        let again = ec2.groups(Params::default().filter("group-id", [group.id.as_str()])).await;
-        let again = again.map_err(|error| trouble(&doing, &error))?;
-        group = again.into_iter().next().unwrap_or(group);
+async fn ensure_rules(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    group: &Group,
+    wanted: &[Opening],
+    own: bool,
+) -> Result<(), DriverError> {
+    let missing = lacking(group, wanted, own);
+    if missing.is_empty() || authorize(ec2, report, group, &missing).await? {
+        return Ok(());
     }
-    Err(DriverError::new(ErrorKind::Unavailable, format!("{doing}: they are changed all the time"))
-        .with_hint("try again with `docker-machine create --resume NAME`"))
+    for rule in one_by_one(&missing) {
+        authorize(ec2, report, group, &[rule]).await?;
+    }
+    Ok(())
+}
+
+/// Adds rules. False where one of them is there already: EC2 has added none of them then.
+async fn authorize(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    group: &Group,
+    rules: &[Opening],
+) -> Result<bool, DriverError> {
+    let doing = format!("ports can't be opened in the security group {:?}", group.name);
+    let what = format!("EC2 to know the security group {:?}", group.name);
+    let params = permissions(rules).with("GroupId", &group.id);
+    cloud::wait_for(report, &what, ec2.settling(), || async {
+        match ec2.ask("AuthorizeSecurityGroupIngress", &params).await {
+            Ok(_) => Ok(Seen::Done(true)),
+            Err(error) if error.code() == "InvalidPermission.Duplicate" => Ok(Seen::Done(false)),
+            Err(error) if is_unknown_group(&error) => Ok(Seen::NotYet(error.to_string())),
+            Err(error) => Err(trouble(&doing, &error)),
+        }
+    })
+    .await
+}
+
+/// Openings of one port for one network each.
+fn one_by_one(openings: &[Opening]) -> impl Iterator<Item = Opening> {
+    openings
+        .iter()
+        .flat_map(|(port, networks)| networks.iter().map(|network| (port.clone(), vec![network.clone()])))
 }
 
 /// Narrows the machine's own group to these networks.
-pub(super) async fn narrow(ec2: &Ec2<'_>, state: &Ec2State, networks: &[String]) -> Result<(), DriverError> {
+pub(super) async fn narrow(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    state: &Ec2State,
+    networks: &[String],
+) -> Result<(), DriverError> {
     let name = &state.own_security_group;
     if name.is_empty() {
         return Err(DriverError::new(
@@ -307,7 +346,7 @@ pub(super) async fn narrow(ec2: &Ec2<'_>, state: &Ec2State, networks: &[String])
     })?;
     let wanted = narrow_openings(state, networks)?;
     // First in, then out: who is named twice is never locked out.
-    ensure_rules(ec2, group.clone(), &wanted, true).await?;
+    ensure_rules(ec2, report, &group, &wanted, true).await?;
     let superfluous: Vec<Opening> = wanted
         .iter()
         .filter_map(|(port, networks)| {

@@ -112,6 +112,35 @@ fn machines_share_a_group_which_goes_with_the_last() {
     assert_eq!(cloud.resources(), 0);
 }
 
+/// All of them see before that there is no group, one makes it, and EC2 does not know it everywhere at once.
+#[test]
+fn machines_made_at_the_same_time_share_a_group_that_nobody_lists_yet() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.front.provider().late_groups = Duration::from_secs(2);
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let machines = ["one", "two", "three"].map(Machine::new);
+    let wishes = machines.each_ref().map(|machine| {
+        let cx = machine_core::ConfigureContext { name: &machine.name, store_path: machine.dir.path() };
+        driver.configure(&cx, &cloud.flags(&[])).unwrap()
+    });
+    let states = run(async {
+        for (machine, wish) in machines.iter().zip(&wishes) {
+            driver.precreate(&machine.cx(&[]), wish).await.unwrap();
+        }
+        let [a, b, c] = [0, 1, 2].map(|at: usize| {
+            let (machine, wish, driver) = (&machines[at], wishes[at].clone(), &driver);
+            async move { driver.create(&machine.cx(&[]), wish, &mut Journal::new(Cut::Never)).await }
+        });
+        let (a, b, c) = tokio::join!(a, b, c);
+        [a, b, c]
+    });
+    assert_eq!(groups(&cloud), ["docker-machine"]);
+    for (machine, state) in machines.iter().zip(states) {
+        machine.remove(driver.as_ref(), &state.unwrap_or_else(|error| panic!("{}", full_text(&error))));
+    }
+    assert_eq!(cloud.resources(), 0);
+}
+
 #[test]
 fn a_machine_that_only_some_may_reach_has_a_group_of_its_own() {
     let Some(cloud) = Cloud::new() else { return };

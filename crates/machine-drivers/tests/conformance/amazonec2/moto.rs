@@ -272,7 +272,10 @@ pub struct Front {
     alive: BTreeMap<String, BTreeSet<String>>,
     /// Instances, and how they are hidden.
     unseen: BTreeMap<String, Unseen>,
-    groups: BTreeSet<String>,
+    /// Groups by id: their name, and since when they are known.
+    groups: BTreeMap<String, (String, Instant)>,
+    /// How long a new group is not known everywhere.
+    pub late_groups: Duration,
     /// The address of all instances, public and private, where a test has a host for them.
     pub address: Option<String>,
     /// Hears what was done, with the request's parameters.
@@ -294,7 +297,8 @@ impl Front {
             tokens: BTreeMap::new(),
             alive: BTreeMap::new(),
             unseen: BTreeMap::new(),
-            groups: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            late_groups: Duration::ZERO,
             address: None,
             done: None,
         }
@@ -324,7 +328,7 @@ impl Front {
             .filter(|(key, _)| key.starts_with("NetworkInterface.1.SecurityGroupId."))
             .map(|(_, value)| value.clone())
             .collect();
-        if let Some(unknown) = groups.iter().find(|id| !self.groups.contains(*id)) {
+        if let Some(unknown) = groups.iter().find(|id| !self.knows(id)) {
             return refusal(
                 400,
                 "InvalidGroup.NotFound",
@@ -356,6 +360,21 @@ impl Front {
             }
         }
         reply
+    }
+
+    fn knows(&self, group: &str) -> bool {
+        self.groups.get(group).is_some_and(|(_, since)| Instant::now() >= *since)
+    }
+
+    fn describe_groups(&self, request: &Request, form: &BTreeMap<String, String>) -> Reply {
+        let late = |id: &String, name: &String| {
+            !self.knows(id) && form.values().any(|value| value == id || value == name)
+        };
+        if self.groups.iter().any(|(id, (name, _))| late(id, name)) {
+            let nothing = "<DescribeSecurityGroupsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><securityGroupInfo/></DescribeSecurityGroupsResponse>";
+            return Reply::text(200, "text/xml", nothing);
+        }
+        forward(self.moto.port, request)
     }
 
     fn describe_instances(&mut self, request: &Request, form: &BTreeMap<String, String>) -> Reply {
@@ -423,9 +442,15 @@ impl Front {
             Some("CreateSecurityGroup") => {
                 let reply = forward(self.moto.port, request);
                 if reply.status == 200 {
-                    self.groups.insert(element(&String::from_utf8_lossy(&reply.body), "groupId"));
+                    let id = element(&String::from_utf8_lossy(&reply.body), "groupId");
+                    self.groups.insert(id, (one("GroupName"), Instant::now() + self.late_groups));
                 }
                 reply
+            }
+            Some("DescribeSecurityGroups") => self.describe_groups(request, &form),
+            Some("AuthorizeSecurityGroupIngress") if !self.knows(&one("GroupId")) => {
+                let message = format!("The security group '{}' does not exist", one("GroupId"));
+                refusal(400, "InvalidGroup.NotFound", &message)
             }
             Some("DeleteSecurityGroup") => {
                 let id = one("GroupId");
