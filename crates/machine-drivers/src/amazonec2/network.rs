@@ -82,7 +82,11 @@ fn openings(state: &Ec2State) -> Result<Vec<Opening>, DriverError> {
     let mut all =
         narrow_openings(state, if state.allow_from.is_empty() { &anywhere } else { &state.allow_from })?;
     for port in &state.open_ports {
-        all.push((Port::parse(port)?, anywhere.clone()));
+        let opening = (Port::parse(port)?, anywhere.clone());
+        // EC2 takes none of a request in which one is twice.
+        if !all.contains(&opening) {
+            all.push(opening);
+        }
     }
     Ok(all)
 }
@@ -92,15 +96,32 @@ fn covers(rule: &Rule, port: &Port) -> bool {
     rule.protocol == "-1" || (rule.protocol == port.protocol && ports)
 }
 
+/// Whether a rule is for just this port.
+fn is_exact(rule: &Rule, port: &Port) -> bool {
+    let number = i64::from(port.number);
+    rule.protocol == port.protocol && rule.ports == Some((number, number))
+}
+
+/// Whether a rule lets in some networks of the family of this one. Whoever made a rule for just this port that names no
+/// networks, but groups or lists, wants it so; a rule for more, such as that of a VPC's group `default`, is about its members.
+fn opens(rule: &Rule, port: &Port, network: &str) -> bool {
+    let is_v6 = |network: &str| network.contains(':');
+    match rule.networks.as_slice() {
+        [] => is_exact(rule, port),
+        some => covers(rule, port) && some.iter().any(|other| is_v6(other) == is_v6(network)),
+    }
+}
+
 /// What of these a group lacks. As in the reference program, a port that somebody opened for some network is left as it is
-/// in shared groups; in the machine's own every network counts.
+/// in shared groups, of each family; in the machine's own every network counts.
 fn lacking(group: &Group, openings: &[Opening], own: bool) -> Vec<Opening> {
     let missing = openings.iter().filter_map(|(port, networks)| {
-        let rules: Vec<&Rule> = group.rules.iter().filter(|rule| covers(rule, port)).collect();
-        if !own {
-            return rules.is_empty().then(|| (port.clone(), networks.clone()));
-        }
-        let there = |network: &String| rules.iter().any(|rule| rule.networks.contains(network));
+        let there = |network: &String| {
+            group.rules.iter().any(|rule| match own {
+                true => covers(rule, port) && rule.networks.contains(network),
+                false => opens(rule, port, network),
+            })
+        };
         let missing: Vec<String> = networks.iter().filter(|network| !there(network)).cloned().collect();
         (!missing.is_empty()).then(|| (port.clone(), missing))
     });
@@ -350,11 +371,8 @@ pub(super) async fn narrow(
     let superfluous: Vec<Opening> = wanted
         .iter()
         .filter_map(|(port, networks)| {
-            let exact = |rule: &&Rule| {
-                let number = i64::from(port.number);
-                rule.protocol == port.protocol && rule.ports == Some((number, number))
-            };
-            let there = group.rules.iter().filter(exact).flat_map(|rule| &rule.networks);
+            let exact = group.rules.iter().filter(|rule| is_exact(rule, port));
+            let there = exact.flat_map(|rule| &rule.networks);
             let old: Vec<String> = there.filter(|network| !networks.contains(network)).cloned().collect();
             (!old.is_empty()).then(|| (port.clone(), old))
         })

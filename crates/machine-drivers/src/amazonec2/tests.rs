@@ -298,7 +298,7 @@ impl Scripted {
         Self::default()
             .answering("DescribeSubnets", "<subnetSet><item><subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId><availabilityZone>us-east-1a</availabilityZone><defaultForAz>true</defaultForAz></item></subnetSet>")
             .answering("DescribeKeyPairs", "<keySet/>")
-            .answering("DescribeSecurityGroups", "<securityGroupInfo><item><groupId>sg-1</groupId><groupName>docker-machine</groupName><vpcId>vpc-1</vpcId><ipPermissions><item><ipProtocol>-1</ipProtocol></item></ipPermissions></item></securityGroupInfo>")
+            .answering("DescribeSecurityGroups", "<securityGroupInfo><item><groupId>sg-1</groupId><groupName>docker-machine</groupName><vpcId>vpc-1</vpcId><ipPermissions><item><ipProtocol>-1</ipProtocol><ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges></item></ipPermissions></item></securityGroupInfo>")
             .answering("DescribeInstanceTypes", "<instanceTypeSet><item><processorInfo><supportedArchitectures><item>x86_64</item></supportedArchitectures></processorInfo></item></instanceTypeSet>")
             .answering("GetParameter", "")
             .answering("DescribeImages", "<imagesSet><item><imageId>ami-old</imageId><architecture>x86_64</architecture><rootDeviceName>/dev/sda1</rootDeviceName><creationDate>2024-05-01T00:00:00.000Z</creationDate></item><item><imageId>ami-new</imageId><architecture>x86_64</architecture><rootDeviceName>/dev/sda1</rootDeviceName><creationDate>2026-05-01T00:00:00.000Z</creationDate></item></imagesSet>")
@@ -350,6 +350,83 @@ fn a_rehearsal_comes_before_anything_is_made() {
     // The Systems Manager knew no image: the newest of Canonical's was taken.
     assert_eq!(last["ImageId"], "ami-new");
     assert!(!last.contains_key("ClientToken") && !last.contains_key("KeyName"));
+}
+
+/// A rule as a list has it, with what follows the ports.
+fn rule(ports: &str, sources: &str) -> String {
+    let ports = match ports.split_once('-') {
+        Some((from, to)) => {
+            format!("<ipProtocol>tcp</ipProtocol><fromPort>{from}</fromPort><toPort>{to}</toPort>")
+        }
+        None => "<ipProtocol>-1</ipProtocol>".to_owned(),
+    };
+    format!("<item>{ports}{sources}</item>")
+}
+
+/// What the group has, and what is opened in it: networks by port.
+#[test]
+fn a_group_that_is_there_gets_what_it_lacks() {
+    let world = "<ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges>";
+    let world_v6 = "<ipv6Ranges><item><cidrIpv6>::/0</cidrIpv6></item></ipv6Ranges>";
+    let office = "<ipRanges><item><cidrIp>203.0.113.0/24</cidrIp></item></ipRanges>";
+    let members = "<groups><item><groupId>sg-1</groupId></item></groups>";
+    let v6 = ("amazonec2-ipv6-address-count", FlagValue::Int(1));
+    let both = |sources: &str| rule("22-22", sources) + &rule("2376-2376", sources);
+    let cases: Vec<(&str, String, Vec<(&str, FlagValue)>, Vec<&str>)> = vec![
+        ("nothing", String::new(), vec![], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        ("all", rule("all", world), vec![], vec![]),
+        ("ports for some", both(office), vec![], vec![]),
+        ("ports for members", both(members), vec![], vec![]),
+        ("a range", rule("1-65535", office), vec![], vec![]),
+        ("a range for members", rule("1-65535", members), vec![], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        // So a VPC's group `default` is.
+        ("all for members", rule("all", members), vec![], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        ("no IPv6", both(world), vec![v6.clone()], vec!["22 ::/0", "2376 ::/0"]),
+        ("all but IPv6", rule("all", world), vec![v6.clone()], vec!["22 ::/0", "2376 ::/0"]),
+        ("IPv6 only", both(world_v6), vec![v6], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        (
+            "a port that is opened anyhow",
+            String::new(),
+            vec![("amazonec2-open-port", FlagValue::List(vec!["2376".into(), "80".into()]))],
+            vec!["22 0.0.0.0/0", "2376 0.0.0.0/0", "80 0.0.0.0/0"],
+        ),
+    ];
+    for (what, rules, given, opened) in cases {
+        let group = format!(
+            "<securityGroupInfo><item><groupId>sg-1</groupId><groupName>docker-machine</groupName><vpcId>vpc-1</vpcId><ipPermissions>{rules}</ipPermissions></item></securityGroupInfo>"
+        );
+        let scripted = Scripted::region()
+            .answering("ImportKeyPair", "")
+            .answering("DescribeSecurityGroups", &group)
+            .answering("AuthorizeSecurityGroupIngress", "<return>true</return>")
+            .answering(
+                "RunInstances",
+                "<instancesSet><item><instanceId>i-9</instanceId></item></instancesSet>",
+            )
+            .answering(
+                "DescribeInstances",
+                &format!("<reservationSet>{}</reservationSet>", item("i-9", "running")),
+            );
+        let double = Double::start(scripted);
+        let driver = Amazonec2::within(environment(&double.url()));
+        let bench = Bench::new();
+        let wish = bench.wish(&driver, &flags(&given));
+        run(driver.create(&bench.cx(), wish, &mut Journal::new(Cut::Never)))
+            .unwrap_or_else(|error| panic!("{what}: {}", full_text(&error)));
+        let mut got: Vec<String> = Vec::new();
+        for exchange in double.take_exchanges() {
+            let form = exchange.request.form();
+            if form.get("Action").is_none_or(|action| action != "AuthorizeSecurityGroupIngress") {
+                continue;
+            }
+            let networks = form.iter().filter(|(key, _)| key.contains(".CidrIp"));
+            got.extend(networks.map(|(key, network)| {
+                let number = key.split('.').nth(1).unwrap();
+                format!("{} {network}", form[&format!("IpPermissions.{number}.FromPort")])
+            }));
+        }
+        assert_eq!(got, opened, "{what}");
+    }
 }
 
 #[test]
