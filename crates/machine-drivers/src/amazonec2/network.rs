@@ -368,25 +368,63 @@ pub(super) async fn narrow(
     let wanted = narrow_openings(state, networks)?;
     // First in, then out: who is named twice is never locked out.
     ensure_rules(ec2, report, &group, &wanted, true).await?;
-    let superfluous: Vec<Opening> = wanted
-        .iter()
-        .filter_map(|(port, networks)| {
-            let exact = group.rules.iter().filter(|rule| is_exact(rule, port));
-            let there = exact.flat_map(|rule| &rule.networks);
-            let old: Vec<String> = there.filter(|network| !networks.contains(network)).cloned().collect();
-            (!old.is_empty()).then(|| (port.clone(), old))
-        })
-        .collect();
-    if superfluous.is_empty() {
+    close(ec2, report, &group, &wanted).await
+}
+
+/// What a group opens to others than it should.
+fn superfluous(group: &Group, wanted: &[Opening]) -> Vec<Opening> {
+    let open = wanted.iter().filter_map(|(port, networks)| {
+        let exact = group.rules.iter().filter(|rule| is_exact(rule, port));
+        let there = exact.flat_map(|rule| &rule.networks);
+        let old: Vec<String> = there.filter(|network| !networks.contains(network)).cloned().collect();
+        (!old.is_empty()).then(|| (port.clone(), old))
+    });
+    open.collect()
+}
+
+/// Closes what is open to others, until EC2 lists nothing of it: in a default VPC it says yes to what it leaves as it is.
+async fn close(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    group: &Group,
+    wanted: &[Opening],
+) -> Result<(), DriverError> {
+    let open = superfluous(group, wanted);
+    if open.is_empty() {
         return Ok(());
     }
-    let params = permissions(&superfluous).with("GroupId", &group.id);
-    match ec2.ask("RevokeSecurityGroupIngress", &params).await {
-        Err(error) if error.code() != "InvalidPermission.NotFound" => {
-            Err(trouble(&format!("ports can't be closed in the security group {name:?}"), &error))
-        }
-        _ => Ok(()),
+    revoke(ec2, group, &open).await?;
+    let what = format!("EC2 to list the ports of the security group {:?} as closed", group.name);
+    cloud::wait_for(report, &what, ec2.settling(), || async {
+        let now = ec2.groups(Params::default().filter("group-id", [group.id.as_str()])).await;
+        let now = now.map_err(|error| trouble("the security group can't be looked at", &error))?;
+        let Some(now) = now.into_iter().next() else {
+            return Ok(Seen::NotYet("the group is not listed".to_owned()));
+        };
+        let open = superfluous(&now, wanted);
+        let Some((port, networks)) = open.first() else { return Ok(Seen::Done(())) };
+        revoke(ec2, group, &open).await?;
+        Ok(Seen::NotYet(format!("{} is open to {}", port.number, networks.join(", "))))
+    })
+    .await
+}
+
+/// Takes rules out. Where one of them is gone already, EC2 takes out none of a request.
+async fn revoke(ec2: &Ec2<'_>, group: &Group, rules: &[Opening]) -> Result<(), DriverError> {
+    let doing = format!("ports can't be closed in the security group {:?}", group.name);
+    let (gone, action) = ("InvalidPermission.NotFound", "RevokeSecurityGroupIngress");
+    match ec2.ask(action, &permissions(rules).with("GroupId", &group.id)).await {
+        Ok(_) => return Ok(()),
+        Err(error) if error.code() == gone => {}
+        Err(error) => return Err(trouble(&doing, &error)),
     }
+    for rule in one_by_one(rules) {
+        match ec2.ask(action, &permissions(&[rule]).with("GroupId", &group.id)).await {
+            Err(error) if error.code() != gone => return Err(trouble(&doing, &error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The zone in full.
