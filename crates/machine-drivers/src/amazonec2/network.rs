@@ -207,7 +207,7 @@ pub(super) async fn ensure_groups(
         let group = match found {
             Some(group) => group.clone(),
             None => {
-                may_make(state, name, own)?;
+                may_make(state, &state.vpc_id, name, own)?;
                 // The name is the intent.
                 save.save(&state.write()?)?;
                 make_group(ec2, cx, state, name, own).await?
@@ -223,22 +223,28 @@ pub(super) async fn ensure_groups(
     Ok(())
 }
 
-fn may_make(state: &Ec2State, name: &str, own: bool) -> Result<(), DriverError> {
+fn may_make(state: &Ec2State, vpc: &str, name: &str, own: bool) -> Result<(), DriverError> {
     if own || !state.security_group_read_only {
         return Ok(());
     }
     Err(DriverError::new(
         ErrorKind::Precreate,
-        format!("there is no security group {name:?} in {}, and none is made with --amazonec2-security-group-readonly", state.vpc_id),
+        format!("there is no security group {name:?} in {vpc}, and none is made with --amazonec2-security-group-readonly"),
     )
     .with_hint("make it, name another with --amazonec2-security-group, or leave out the flag"))
 }
 
-/// Whether all the groups that may not be made are there.
-pub(super) fn check_groups(state: &Ec2State, vpc: &str, known: &[Group]) -> Result<(), DriverError> {
+/// Whether all the groups that may not be made are there. The machine's own always may be.
+pub(super) fn check_groups(
+    cx: &Cx<'_>,
+    state: &Ec2State,
+    vpc: &str,
+    known: &[Group],
+) -> Result<(), DriverError> {
+    let own = own_name(cx);
     let there = |name: &String| known.iter().any(|group| group.name == *name && group.vpc == vpc);
-    match state.group_names().iter().find(|name| !there(name)) {
-        Some(name) => may_make(state, name, false),
+    match wanted_groups(cx, state).iter().find(|name| **name != own && !there(name)) {
+        Some(name) => may_make(state, vpc, name, false),
         None => Ok(()),
     }
 }

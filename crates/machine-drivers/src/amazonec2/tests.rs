@@ -352,6 +352,39 @@ fn a_rehearsal_comes_before_anything_is_made() {
     assert!(!last.contains_key("ClientToken") && !last.contains_key("KeyName"));
 }
 
+#[test]
+fn groups_that_may_not_be_changed_do_not_keep_a_machine_from_one_of_its_own() {
+    let mine = ("amazonec2-security-group", FlagValue::List(vec!["mine".into()]));
+    let me = ["198.51.100.7/32".to_owned()];
+    for (given, from, missing) in [
+        (None, &me[..], ""),
+        (Some(mine.clone()), &me[..], "mine"),
+        (None, &[], ""),
+        (Some(mine), &[], "mine"),
+    ] {
+        // The shared group is the only one there, and not listed where it is not asked for.
+        let region = match (&given, from) {
+            (None, []) => Scripted::region(),
+            _ => Scripted::region().answering("DescribeSecurityGroups", "<securityGroupInfo/>"),
+        };
+        let double = Double::start(region);
+        let driver = Amazonec2::within(environment(&double.url()));
+        let bench = Bench::new();
+        let read_only = ("amazonec2-security-group-readonly", FlagValue::Bool(true));
+        let given: Vec<_> = given.into_iter().chain([read_only]).collect();
+        let wish = bench.wish(&driver, &flags(&given));
+        let result = run(driver.precreate(&Cx { allow_from: from, ..bench.cx() }, &wish));
+        match (result, missing) {
+            (Ok(()), "") => {}
+            (Ok(()), _) => panic!("{missing} is not there"),
+            (Err(error), "") => panic!("{from:?}: {}", full_text(&error)),
+            (Err(error), name) => {
+                assert!(error.to_string().contains(&format!("{name:?} in vpc-1,")), "{error}")
+            }
+        }
+    }
+}
+
 /// A rule as a list has it, with what follows the ports.
 fn rule(ports: &str, sources: &str) -> String {
     let ports = match ports.split_once('-') {
