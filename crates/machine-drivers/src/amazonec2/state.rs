@@ -157,6 +157,9 @@ pub struct Ec2State {
     /// Rancher: the same as `MetadataTokenSetting`.
     #[serde(deserialize_with = "zero_if_null")]
     pub http_tokens: String,
+    /// Rancher: the same as `MetadataTokenResponseHopLimit`.
+    #[serde(deserialize_with = "zero_if_null")]
+    pub http_put_response_hop_limit: i64,
     /// Rancher: whether it speaks IPv6.
     #[serde(deserialize_with = "zero_if_null")]
     pub http_protocol_ipv6: String,

@@ -60,6 +60,7 @@ fn the_go_drivers_keys_stand_first_and_in_its_order() {
             "EncryptEbsVolume",
             "HttpEndpoint",
             "HttpTokens",
+            "HttpPutResponseHopLimit",
             "HttpProtocolIpv6",
             "EnablePrimaryIpv6",
             "Ipv6AddressCount",
@@ -172,6 +173,10 @@ fn every_flag_reaches_the_request() {
         (
             vec![("amazonec2-metadata-token-response-hop-limit", int(2))],
             vec![("MetadataOptions.HttpPutResponseHopLimit".into(), "2")],
+        ),
+        (
+            vec![("amazonec2-http-put-response-hop-limit", int(3))],
+            vec![("MetadataOptions.HttpPutResponseHopLimit".into(), "3")],
         ),
         (
             vec![("amazonec2-http-endpoint", text("disabled"))],

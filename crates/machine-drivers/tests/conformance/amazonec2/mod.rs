@@ -78,6 +78,14 @@ impl Subject for Cloud {
                 "hops of a light year",
                 self.flags(&[("amazonec2-metadata-token-response-hop-limit", int(100))]),
             ),
+            ("fewer hops than none", self.flags(&[("amazonec2-http-put-response-hop-limit", int(-1))])),
+            (
+                "two numbers of hops",
+                self.flags(&[
+                    ("amazonec2-metadata-token-response-hop-limit", int(2)),
+                    ("amazonec2-http-put-response-hop-limit", int(3)),
+                ]),
+            ),
             (
                 "both forks' names, in contradiction",
                 self.flags(&[
