@@ -353,6 +353,13 @@ fn check(state: &Ec2State) -> Result<(), DriverError> {
             state.root_size
         )));
     }
+    if ["io1", "io2"].contains(&state.volume_type.as_str()) {
+        return Err(wrong(format!(
+            "invalid value {:?} for flag --amazonec2-volume-type: EC2 wants to know how many operations a second it is to have, and no flag says so",
+            state.volume_type
+        ))
+        .with_hint("give gp3"));
+    }
     if state.base.ssh_user.is_empty() || state.base.ssh_user.starts_with('-') {
         return Err(wrong(format!(
             "invalid value {:?} for flag --amazonec2-ssh-user: expected a login name",

@@ -130,7 +130,7 @@ fn every_flag_reaches_the_request() {
             vec![(format!("{mapping}.DeviceName"), "/dev/xvda")],
         ),
         (vec![("amazonec2-root-size", int(64))], vec![(format!("{mapping}.Ebs.VolumeSize"), "64")]),
-        (vec![("amazonec2-volume-type", text("io2"))], vec![(format!("{mapping}.Ebs.VolumeType"), "io2")]),
+        (vec![("amazonec2-volume-type", text("st1"))], vec![(format!("{mapping}.Ebs.VolumeType"), "st1")]),
         (
             vec![("amazonec2-iam-instance-profile", text("web"))],
             vec![("IamInstanceProfile.Name".into(), "web")],
@@ -541,6 +541,30 @@ fn refusals_say_what_to_do() {
             ErrorKind::Credentials,
             "not enabled",
         ),
+        (
+            400,
+            "InvalidParameterValue",
+            "Value (web) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+            ErrorKind::Config,
+            "amazonec2-iam-instance-profile",
+        ),
+        (
+            400,
+            "InvalidParameterCombination",
+            "The parameter PrimaryIpv6 can't be used without an IPv6 address",
+            ErrorKind::Config,
+            "do not go together",
+        ),
+        (400, "MissingParameter", "The parameter iops must be specified", ErrorKind::Config, "needs another"),
+        (400, "VPCIdNotSpecified", "No default VPC for this user", ErrorKind::Config, "create-default-vpc"),
+        (
+            400,
+            "InvalidVpcID.NotFound",
+            "The vpc ID 'vpc-1' does not exist",
+            ErrorKind::Config,
+            "describe-vpcs",
+        ),
+        (400, "InvalidKey.Format", "Key is not in valid OpenSSH public key format", ErrorKind::Config, "RSA"),
     ] {
         let scripted = Scripted::region().refusing("RunInstances", status, code, message);
         let (result, requests) = precreate(scripted, &[]);
@@ -677,6 +701,22 @@ fn a_spot_instance_can_t_be_stopped() {
     let error = run(driver.power(&bench.cx(), &go(), Power::Stop)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.hint().unwrap().contains("docker-machine rm"));
+}
+
+#[test]
+fn a_protected_instance_is_left_alone() {
+    let message = "The instance 'i-0abc' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
+    let double = Double::start(Scripted::default().refusing(
+        "TerminateInstances",
+        400,
+        "OperationNotPermitted",
+        message,
+    ));
+    let driver = Amazonec2::within(environment(&double.url()));
+    let error = run(driver.remove(&Bench::new().cx(), &go())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.hint().unwrap().contains("--no-disable-api-termination"));
+    assert_eq!(actions(&double), ["TerminateInstances"]);
 }
 
 #[test]

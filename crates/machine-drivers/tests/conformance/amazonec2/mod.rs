@@ -73,6 +73,7 @@ impl Subject for Cloud {
             ),
             ("a port above 65535", self.flags(&[("amazonec2-ssh-port", int(70_000))])),
             ("a volume of nothing", self.flags(&[("amazonec2-root-size", int(0))])),
+            ("a volume of unknown speed", self.flags(&[("amazonec2-volume-type", text("io2"))])),
             ("tokens that are neither", self.flags(&[("amazonec2-metadata-token", text("maybe"))])),
             (
                 "hops of a light year",
