@@ -1,5 +1,7 @@
 //! The calls of EC2's Query API (version 2016-11-15) that the driver makes, and what it reads of the answers.
 
+use std::time::Duration;
+
 use machine_core::Reporter;
 use machine_http::api::{Answer, Api, ApiError, Call};
 use machine_http::{Client, Url};
@@ -154,15 +156,25 @@ pub(super) struct Marked {
 pub(super) struct Ec2<'a> {
     api: Api<'a>,
     url: Url,
+    settling: Duration,
 }
 
 impl<'a> Ec2<'a> {
     pub(super) fn new(client: Client, url: Url, signer: &'a Signer, report: &'a dyn Reporter) -> Self {
-        Self { api: cloud::api(client, trouble::dialect, signer, report), url }
+        Self { api: cloud::api(client, trouble::dialect, signer, report), url, settling: Duration::ZERO }
     }
 
     pub(super) fn retrying(self, retries: machine_http::api::Retries) -> Self {
-        Self { api: self.api.retrying(retries), url: self.url }
+        Self { api: self.api.retrying(retries), ..self }
+    }
+
+    pub(super) fn settling_within(self, settling: Duration) -> Self {
+        Self { settling, ..self }
+    }
+
+    /// Within which time it knows everywhere what it has made.
+    pub(super) fn settling(&self) -> Duration {
+        self.settling
     }
 
     /// A call that only reads, or that may be made twice.

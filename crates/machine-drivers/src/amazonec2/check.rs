@@ -32,7 +32,7 @@ impl Plan {
             network::groups(&ec2, "", &names),
         );
         let plan = Self { subnet: subnet?, image: image?, groups: groups? };
-        network::check_groups(state, &plan.subnet.vpc, &plan.groups)?;
+        network::check_groups(cx, state, &plan.subnet.vpc, &plan.groups)?;
         Ok(plan)
     }
 

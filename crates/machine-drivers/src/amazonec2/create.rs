@@ -11,16 +11,16 @@ use super::session::Session;
 use super::state::Ec2State;
 use super::trouble::trouble;
 use super::whose::Opened;
-use super::{network, observe, request};
+use super::{network, observe, request, settle};
 use crate::cloud::{self, MACHINE_KEY, Mark, STORE_KEY};
 use crate::source_key::SourceKey;
 
 /// How long a new instance may take until EC2 knows it everywhere.
-const VISIBLE: Duration = Duration::from_secs(120);
+pub(super) const VISIBLE: Duration = Duration::from_secs(120);
 /// How long is looked for an instance of which nobody knows whether it was made.
-const MAYBE: Duration = Duration::from_secs(5);
-/// How often an instance is asked for when a security group disappears meanwhile.
-const ROUNDS: usize = 3;
+pub(super) const MAYBE: Duration = Duration::from_secs(5);
+/// How often an instance is asked for when EC2 does not know its security group, yet or any more.
+const ROUNDS: u32 = 10;
 
 /// Makes the machine. `known` is what `precreate` looked up a moment ago.
 pub(super) async fn create(
@@ -34,7 +34,7 @@ pub(super) async fn create(
     session.region().clone_into(&mut state.region);
     let mut instance = None;
     if state.instance_id.is_empty() && !state.client_token.is_empty() {
-        instance = find_by_token(&ec2, cx, &state).await?;
+        instance = find_by_token(&ec2, cx, &state, MAYBE).await?;
         if instance.is_none() {
             // Else a second one would be made, in another account.
             Opened::ask(session, cx.report, [&state]).await.is_home(&state)?;
@@ -58,6 +58,7 @@ pub(super) async fn create(
     }
     let seen = visible(&ec2, cx, &state).await?;
     observe::adopt(&mut state, &seen);
+    state.asked_at = 0;
     state.write()
 }
 
@@ -85,6 +86,7 @@ async fn import_key(
     state.key_name = check::key_name(cx, state);
     let first = !state.key_uploaded;
     state.key_uploaded = true;
+    state.asked_at = settle::now();
     save.save(&state.write()?)?;
     // Before the first try precreate has seen that the name is free.
     if !first && has_key(ec2, cx, state, &public).await? {
@@ -149,8 +151,9 @@ async fn launch(
         network::ensure_groups(ec2, cx, state, known.take(), save).await?;
         if state.client_token.is_empty() {
             state.client_token = cloud::token()?;
-            save.save(&state.write()?)?;
         }
+        state.asked_at = settle::now();
+        save.save(&state.write()?)?;
         let params = request::run_instances(state, &plan.image, &Mark::of(cx), &user_data);
         let error = match ec2.run_instances(&params).await {
             Ok(instance) => return Ok(instance),
@@ -159,21 +162,30 @@ async fn launch(
         if error.code() == "IdempotentParameterMismatch" {
             return made_before(ec2, cx, state).await;
         }
-        if !error.outcome_unknown() {
-            // Nothing was made; the next try is another request.
+        if nothing_was_made(&error) {
+            // The next try is another request.
             state.client_token.clear();
+            state.asked_at = 0;
             save.save(&state.write()?)?;
         }
-        // The last machine in it may have taken the shared group along.
-        if !is_group_gone(&error) || round == ROUNDS {
+        if !network::is_unknown_group(&error) || round == ROUNDS {
             return Err(trouble("Error launching instance", &error));
         }
+        // It is too new; or the last machine in it has taken the shared group along, and the next round makes it again.
+        tokio::time::sleep(Duration::from_millis(250 << round.min(5))).await;
     }
     Err(DriverError::new(ErrorKind::Unavailable, "the security group disappears again and again"))
 }
 
-fn is_group_gone(error: &ApiError) -> bool {
-    ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"].contains(&error.code())
+/// Whether EC2 said no once it had looked at the token: it would have given the instance of an earlier try whose answer got
+/// lost. Who refuses because of who asks, or how often, or is no EC2 at all, has not looked; nor has a network that is gone.
+fn nothing_was_made(error: &ApiError) -> bool {
+    let before_the_token =
+        matches!(trouble("", error).kind(), ErrorKind::Credentials | ErrorKind::Unavailable);
+    error.refusal().is_some_and(|refusal| {
+        let no = refusal.lasting || (400..500).contains(&refusal.status);
+        no && !refusal.code.is_empty() && !before_the_token
+    })
 }
 
 /// EC2 knows the token with other parameters: the instance was made, and the answer got lost.
@@ -187,23 +199,16 @@ async fn made_before(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<Ins
     .await
 }
 
-/// The instance that a request made of which the answer got lost.
+/// The instance that a request made of which the answer got lost. It is looked for until the limit: what was made a moment
+/// ago is not listed at once.
 pub(super) async fn find_by_token(
     ec2: &Ec2<'_>,
     cx: &Cx<'_>,
     state: &Ec2State,
+    limit: Duration,
 ) -> Result<Option<Instance>, DriverError> {
-    let begin = tokio::time::Instant::now();
-    loop {
-        if let Some(found) = look_by_token(ec2, cx, state).await? {
-            return Ok(Some(found));
-        }
-        // What was made a moment ago is not listed at once.
-        if begin.elapsed() >= MAYBE {
-            return Ok(None);
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let what = "EC2 to list the instance that it may have made";
+    settle::within(cx.report, what, limit, || look_by_token(ec2, cx, state)).await
 }
 
 async fn look_by_token(

@@ -14,6 +14,7 @@ mod power;
 mod remove;
 mod request;
 mod session;
+mod settle;
 mod sign;
 mod state;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
@@ -49,6 +51,7 @@ pub struct Amazonec2 {
     environment: Environment,
     clients: Clients,
     logins: Logins,
+    settling: Duration,
     /// What `precreate` looked up, until `create` takes it: it need not be asked twice.
     plans: Mutex<BTreeMap<PathBuf, Plan>>,
 }
@@ -58,6 +61,14 @@ impl Amazonec2 {
     #[must_use]
     pub fn new() -> Self {
         Self::within(Environment::of_process())
+    }
+
+    /// With another time within which EC2 knows everywhere what it has made. Two minutes unless said otherwise; an imitation of
+    /// EC2 may need less.
+    #[must_use]
+    pub fn settling_within(mut self, limit: Duration) -> Self {
+        self.settling = limit;
+        self
     }
 
     fn within(environment: Environment) -> Self {
@@ -79,12 +90,14 @@ impl Amazonec2 {
             environment,
             clients: Clients::default(),
             logins: Logins::default(),
+            settling: create::VISIBLE,
             plans: Mutex::default(),
         }
     }
 
     async fn session(&self, state: &Ec2State, report: &dyn Reporter) -> Result<Session, DriverError> {
-        Session::open(&self.clients, &self.logins, &self.environment, state, report).await
+        let session = Session::open(&self.clients, &self.logins, &self.environment, state, report).await?;
+        Ok(session.settling_within(self.settling))
     }
 
     /// What is looked at together: who asks, and where.
@@ -239,7 +252,7 @@ impl Driver for Amazonec2 {
     ) -> Result<DriverState, DriverError> {
         let mut state = Ec2State::read(state)?;
         let session = self.session(&state, cx.report).await?;
-        network::narrow(&session.ec2(cx.report), &state, networks).await?;
+        network::narrow(&session.ec2(cx.report), cx.report, &state, networks).await?;
         state.allow_from = networks.to_vec();
         state.write()
     }

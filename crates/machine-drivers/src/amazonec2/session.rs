@@ -17,6 +17,8 @@ use super::state::Ec2State;
 use super::trouble::dialect;
 use crate::cloud::{self, Clients};
 
+/// For how long a request is made again.
+pub(super) const BUDGET: Duration = Duration::from_secs(120);
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
 /// An account in a region.
@@ -31,6 +33,7 @@ pub(super) struct Session {
     /// Whether a flag says where the services are.
     custom: bool,
     retries: Retries,
+    settling: Duration,
 }
 
 impl Session {
@@ -61,7 +64,13 @@ impl Session {
         let signer = |service| Signer { credentials: credentials.clone(), region: region.clone(), service };
         let (ec2, ssm, sts) = (signer("ec2"), signer("ssm"), signer("sts"));
         let (custom, retries) = (!state.endpoint.is_empty(), retries(state.retry_count));
-        Ok(Self { client, ec2, ssm, sts, ec2_url, ssm_url, sts_url, custom, retries })
+        let settling = Duration::ZERO;
+        Ok(Self { client, ec2, ssm, sts, ec2_url, ssm_url, sts_url, custom, retries, settling })
+    }
+
+    /// With the time within which EC2 knows everywhere what it has made.
+    pub(super) fn settling_within(self, settling: Duration) -> Self {
+        Self { settling, ..self }
     }
 
     /// The region.
@@ -71,7 +80,9 @@ impl Session {
 
     /// EC2.
     pub(super) fn ec2<'a>(&'a self, report: &'a dyn Reporter) -> Ec2<'a> {
-        Ec2::new(self.client.clone(), self.ec2_url.clone(), &self.ec2, report).retrying(self.retries)
+        Ec2::new(self.client.clone(), self.ec2_url.clone(), &self.ec2, report)
+            .retrying(self.retries)
+            .settling_within(self.settling)
     }
 
     /// A public parameter of the Systems Manager.
@@ -121,5 +132,5 @@ fn urls(state: &Ec2State, environment: &Environment, region: &str) -> Result<[Ur
 /// The flag says how often a request is made again; -1 is never.
 fn retries(count: i64) -> Retries {
     let again = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
-    Retries { tries: again.saturating_add(1), budget: Duration::from_secs(120), ..Retries::default() }
+    Retries { tries: again.saturating_add(1), budget: BUDGET, ..Retries::default() }
 }

@@ -1,14 +1,16 @@
 //! What the suite does not ask: shared groups, narrowed ones, what is left behind, how often EC2 is asked.
 
+use std::time::Duration;
+
 use machine_core::{
-    AccountCx, Cx, Driver, DriverSource, DriverState, ErrorKind, FlagValue, MachineName, Seed,
+    AccountCx, Cx, Driver, DriverError, DriverSource, DriverState, ErrorKind, FlagValue, MachineName, Seed,
 };
 use machine_drivers::Builtin;
 use machine_testkit::conformance::Subject;
 use machine_testkit::conformance::{AUTHORIZED_KEY, Bench, Collected, Cut, Journal, STORE_ID, full_text};
-use machine_testkit::double::Trouble;
+use machine_testkit::double::{Reply, Request, Trouble};
 
-use super::moto::elements;
+use super::moto::{elements, refusal};
 use super::{Cloud, action, text};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -56,13 +58,25 @@ impl Machine {
         more: &[(&str, FlagValue)],
         from: &[String],
     ) -> DriverState {
+        let mut journal = Journal::new(Cut::Never);
+        self.attempt(driver, cloud, more, from, &mut journal)
+            .unwrap_or_else(|error| panic!("{}: {}", self.name, full_text(&error)))
+    }
+
+    fn attempt(
+        &self,
+        driver: &dyn Driver,
+        cloud: &Cloud,
+        more: &[(&str, FlagValue)],
+        from: &[String],
+        journal: &mut Journal,
+    ) -> Result<DriverState, DriverError> {
         let cx = machine_core::ConfigureContext { name: &self.name, store_path: self.dir.path() };
         let wish = driver.configure(&cx, &cloud.flags(more)).unwrap();
-        let created = run(async {
+        run(async {
             driver.precreate(&self.cx(from), &wish).await?;
-            driver.create(&self.cx(from), wish, &mut Journal::new(Cut::Never)).await
-        });
-        created.unwrap_or_else(|error| panic!("{}: {}", self.name, full_text(&error)))
+            driver.create(&self.cx(from), wish, journal).await
+        })
     }
 
     fn remove(&self, driver: &dyn Driver, state: &DriverState) {
@@ -98,6 +112,35 @@ fn machines_share_a_group_which_goes_with_the_last() {
     assert_eq!(cloud.resources(), 0);
 }
 
+/// All of them see before that there is no group, one makes it, and EC2 does not know it everywhere at once.
+#[test]
+fn machines_made_at_the_same_time_share_a_group_that_nobody_lists_yet() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.front.provider().late_groups = Duration::from_secs(2);
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let machines = ["one", "two", "three"].map(Machine::new);
+    let wishes = machines.each_ref().map(|machine| {
+        let cx = machine_core::ConfigureContext { name: &machine.name, store_path: machine.dir.path() };
+        driver.configure(&cx, &cloud.flags(&[])).unwrap()
+    });
+    let states = run(async {
+        for (machine, wish) in machines.iter().zip(&wishes) {
+            driver.precreate(&machine.cx(&[]), wish).await.unwrap();
+        }
+        let [a, b, c] = [0, 1, 2].map(|at: usize| {
+            let (machine, wish, driver) = (&machines[at], wishes[at].clone(), &driver);
+            async move { driver.create(&machine.cx(&[]), wish, &mut Journal::new(Cut::Never)).await }
+        });
+        let (a, b, c) = tokio::join!(a, b, c);
+        [a, b, c]
+    });
+    assert_eq!(groups(&cloud), ["docker-machine"]);
+    for (machine, state) in machines.iter().zip(states) {
+        machine.remove(driver.as_ref(), &state.unwrap_or_else(|error| panic!("{}", full_text(&error))));
+    }
+    assert_eq!(cloud.resources(), 0);
+}
+
 #[test]
 fn a_machine_that_only_some_may_reach_has_a_group_of_its_own() {
     let Some(cloud) = Cloud::new() else { return };
@@ -120,8 +163,27 @@ fn a_machine_that_only_some_may_reach_has_a_group_of_its_own() {
     };
     assert_eq!(networks(), ["198.51.100.7/32", "198.51.100.7/32"]);
     let office = ["203.0.113.0/24".to_owned()];
-    let state = run(driver.allow_from(&machine.cx(&[]), &state, &office)).unwrap();
-    assert_eq!(networks(), ["203.0.113.0/24", "203.0.113.0/24"]);
+    let home = ["192.0.2.1/32".to_owned()];
+    let revokes = |request: &Request| action(request) == "RevokeSecurityGroupIngress";
+    // EC2 takes out nothing where one of the rules is gone; in a default VPC it does not even say so.
+    let gone = refusal(
+        400,
+        "InvalidPermission.NotFound",
+        "The specified rule does not exist in this security group.",
+    );
+    let nothing = Reply::text(
+        200,
+        "text/xml",
+        "<RevokeSecurityGroupIngressResponse><return>true</return></RevokeSecurityGroupIngressResponse>",
+    );
+    let mut state = state;
+    for (answer, to) in [(None, &office), (Some(gone), &home), (Some(nothing), &office)] {
+        if let Some(answer) = answer {
+            cloud.front.trouble(1, Trouble::Answer(answer), revokes);
+        }
+        state = run(driver.allow_from(&machine.cx(&[]), &state, to)).unwrap();
+        assert_eq!(networks(), [to[0].as_str(), to[0].as_str()]);
+    }
     machine.remove(driver.as_ref(), &state);
     assert_eq!(cloud.resources(), 0);
 
@@ -144,6 +206,66 @@ fn whatever_reply_is_lost_nothing_is_made_twice() {
         assert_eq!(cloud.resources(), 4, "{lost}");
         machine.remove(driver.as_ref(), &state);
         assert_eq!(cloud.resources(), 0, "{lost}");
+    }
+}
+
+/// The first try makes the instance and its answer gets lost; the last one says something of itself only.
+#[test]
+fn a_refused_second_try_says_nothing_about_the_first() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let once_again = [("amazonec2-retries", FlagValue::Int(1))];
+    let refusals = [
+        refusal(503, "RequestLimitExceeded", "Request limit exceeded."),
+        refusal(400, "RequestExpired", "Request has expired."),
+        refusal(401, "AuthFailure", "AWS was not able to validate the provided access credentials"),
+        Reply::text(403, "text/html", "<html><body>Log in to this network</body></html>"),
+    ];
+    for second in refusals {
+        for resumed in [false, true] {
+            let machine = Machine::new("lost");
+            let launch = |request: &Request| action(request) == "RunInstances";
+            cloud.front.trouble(1, Trouble::LostReply, launch);
+            cloud.front.trouble(usize::MAX, Trouble::Answer(second.clone()), launch);
+            let mut journal = Journal::new(Cut::Never);
+            let failed = machine.attempt(driver.as_ref(), &cloud, &once_again, &[], &mut journal);
+            let what = full_text(&failed.unwrap_err());
+            cloud.front.heal();
+            let mut left = journal.saved.last().expect("a checkpoint").clone();
+            if resumed {
+                left = run(driver.create(&machine.cx(&[]), left, &mut Journal::new(Cut::Never)))
+                    .unwrap_or_else(|error| panic!("{}", full_text(&error)));
+                // Instance, volume, key pair, group.
+                assert_eq!(cloud.resources(), 4, "{what}");
+            }
+            machine.remove(driver.as_ref(), &left);
+            assert_eq!(cloud.resources(), 0, "resumed: {resumed}; {what}");
+        }
+    }
+}
+
+/// `rm` a moment after the request: EC2 may neither list the instance nor know its id, and it runs all the same.
+#[test]
+fn an_instance_that_is_too_new_to_be_known_is_not_taken_for_gone() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let asked = |state: &&DriverState| state.0.get("AskedAt").is_some_and(|at| at.as_u64() > Some(0));
+    for (known, hidden) in [(true, 2), (false, 8)] {
+        let machine = Machine::new("new");
+        let mut journal = Journal::new(Cut::Never);
+        let state = machine.attempt(driver.as_ref(), &cloud, &[], &[], &mut journal);
+        let state = state.unwrap_or_else(|error| panic!("{}", full_text(&error)));
+        assert_eq!(state.0["AskedAt"], 0, "EC2 lists it");
+        let then = journal.saved.iter().filter(asked).find(|state| {
+            !state.str("ClientToken").is_empty() && state.str("InstanceId").is_empty() != known
+        });
+        cloud.front.provider().hide_all(Duration::from_secs(hidden));
+        machine.remove(driver.as_ref(), then.expect("a checkpoint"));
+        assert_eq!(cloud.resources(), 0, "id on record: {known}");
+        // What is gone, and was known, is not waited for.
+        let begin = std::time::Instant::now();
+        machine.remove(driver.as_ref(), &state);
+        assert!(begin.elapsed() < Duration::from_secs(5));
     }
 }
 
