@@ -33,7 +33,10 @@ pub(super) async fn create(
     session.region().clone_into(&mut state.region);
     let mut instance = None;
     if state.instance_id.is_empty() && !state.client_token.is_empty() {
-        instance = find_by_token(&ec2, cx, &state).await?;
+        match find_by_token(&ec2, cx, &state).await? {
+            Some(found) if observe::is_over(&found) => state.client_token.clear(),
+            found => instance = found,
+        }
     }
     if state.instance_id.is_empty() && instance.is_none() {
         let plan = match known {
@@ -140,6 +143,8 @@ async fn launch(
     };
     cx.report.report(Event::DriverLine("Launching instance...".to_owned()));
     let mut known: Option<Vec<Group>> = Some(plan.groups.clone());
+    // What an earlier call asked for with it may have been made, whatever EC2 says to this one.
+    let mut is_new = state.client_token.is_empty();
     for round in 1..=ROUNDS {
         network::ensure_groups(ec2, cx, state, known.take(), save).await?;
         if state.client_token.is_empty() {
@@ -151,13 +156,22 @@ async fn launch(
             Ok(instance) => return Ok(instance),
             Err(error) => error,
         };
-        if error.code() == "IdempotentParameterMismatch" {
-            return made_before(ec2, cx, state).await;
-        }
-        if !error.outcome_unknown() {
-            // Nothing was made; the next try is another request.
+        let used_up = match error.code() {
+            "IdempotentInstanceTerminated" => true,
+            "IdempotentParameterMismatch" => match made_before(ec2, cx, state, VISIBLE).await? {
+                Some(instance) => return Ok(instance),
+                None => true,
+            },
+            _ => false,
+        };
+        if used_up || (is_new && !error.outcome_unknown()) {
+            // Nothing was made that lives; the next try is another request.
+            is_new = true;
             state.client_token.clear();
             save.save(&state.write()?)?;
+        }
+        if used_up && round < ROUNDS {
+            continue;
         }
         // The last machine in it may have taken the shared group along.
         if !is_group_gone(&error) || round == ROUNDS {
@@ -171,18 +185,27 @@ fn is_group_gone(error: &ApiError) -> bool {
     ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"].contains(&error.code())
 }
 
-/// EC2 knows the token with other parameters: the instance was made, and the answer got lost.
-async fn made_before(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<Instance, DriverError> {
-    cloud::wait_for(cx.report, "the instance that was made before", VISIBLE, || async {
+/// EC2 knows the token with other parameters, e.g. with user data as they were before `create --resume`: an instance was
+/// made with it. That is the machine's, for its keys are the same; `None` where it has ended since.
+///
+/// # Errors
+/// Where EC2 lists none: it may yet, so that no other is asked for.
+pub(super) async fn made_before(
+    ec2: &Ec2<'_>,
+    cx: &Cx<'_>,
+    state: &Ec2State,
+    limit: Duration,
+) -> Result<Option<Instance>, DriverError> {
+    cloud::wait_for(cx.report, "the instance that was made before", limit, || async {
         Ok(match look_by_token(ec2, cx, state).await? {
-            Some(instance) => Seen::Done(instance),
+            Some(instance) => Seen::Done(Some(instance).filter(|instance| !observe::is_over(instance))),
             None => Seen::NotYet("EC2 does not list it yet".to_owned()),
         })
     })
     .await
 }
 
-/// The instance that a request made of which the answer got lost.
+/// The instance that a request made of which the answer got lost; it may have ended since.
 pub(super) async fn find_by_token(
     ec2: &Ec2<'_>,
     cx: &Cx<'_>,
@@ -212,9 +235,7 @@ async fn look_by_token(
         .filter(&format!("tag:{MACHINE_KEY}"), [cx.name.as_str()]);
     let found =
         ec2.instances(params).await.map_err(|error| trouble("the instances can't be listed", &error))?;
-    let is_it =
-        |instance: &Instance| instance.client_token == state.client_token && !observe::is_over(instance);
-    Ok(found.into_iter().find(is_it))
+    Ok(found.into_iter().find(|instance| instance.client_token == state.client_token))
 }
 
 /// Waits until EC2 knows the new instance everywhere; says so where it ended at once.

@@ -6,7 +6,7 @@ use machine_core::{
 use machine_drivers::Builtin;
 use machine_testkit::conformance::Subject;
 use machine_testkit::conformance::{AUTHORIZED_KEY, Bench, Collected, Cut, Journal, STORE_ID, full_text};
-use machine_testkit::double::Trouble;
+use machine_testkit::double::{Reply, Request, Trouble};
 
 use super::moto::elements;
 use super::{Cloud, action, text};
@@ -144,6 +144,101 @@ fn whatever_reply_is_lost_nothing_is_made_twice() {
         assert_eq!(cloud.resources(), 4, "{lost}");
         machine.remove(driver.as_ref(), &state);
         assert_eq!(cloud.resources(), 0, "{lost}");
+    }
+}
+
+/// A create whose request for the instance was carried out, and whose answer got lost for good: what is on record then.
+fn cut_off(machine: &Machine, driver: &dyn Driver, cloud: &Cloud) -> DriverState {
+    let cx = machine_core::ConfigureContext { name: &machine.name, store_path: machine.dir.path() };
+    let flags = cloud.flags(&[("amazonec2-retries", FlagValue::Int(0))]);
+    let wish = driver.configure(&cx, &flags).unwrap();
+    cloud.front.trouble(1, Trouble::LostReply, |request| action(request) == "RunInstances");
+    let mut journal = Journal::new(Cut::Never);
+    let error = run(driver.create(&machine.cx(&[]), wish, &mut journal)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", full_text(&error));
+    let state = journal.saved.pop().unwrap();
+    assert_eq!((state.str("InstanceId"), state.str("ClientToken").is_empty()), ("", false));
+    assert_eq!(cloud.resources(), 4);
+    cloud.front.take_exchanges();
+    state
+}
+
+/// EC2 lists nothing by tags for as long as `create` looks for what it may have made.
+fn list_late(cloud: &Cloud) {
+    let nothing = Reply::text(
+        200,
+        "text/xml",
+        "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>",
+    );
+    let by_tag = |request: &Request| {
+        let form = request.form();
+        action(request) == "DescribeInstances" && form["Filter.1.Name"].starts_with("tag:")
+    };
+    cloud.front.trouble(11, Trouble::Answer(nothing), by_tag);
+}
+
+/// The codes with which requests for an instance were refused.
+fn refused(cloud: &Cloud) -> Vec<String> {
+    let exchanges = cloud.front.take_exchanges();
+    let runs = exchanges.iter().filter(|exchange| action(&exchange.request) == "RunInstances");
+    let codes = runs.map(|exchange| elements(&String::from_utf8_lossy(&exchange.reply.body), "Code"));
+    codes.flatten().collect()
+}
+
+#[test]
+fn user_data_that_changed_meanwhile_make_no_second_instance() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    for (late, codes) in [(false, vec![]), (true, vec!["IdempotentParameterMismatch"])] {
+        let mut machine = Machine::new("changed");
+        let state = cut_off(&machine, driver.as_ref(), &cloud);
+        machine.seed.user_data = machine_core::Secret::new("#cloud-config\npackages: [git]\n");
+        if late {
+            list_late(&cloud);
+        }
+        let token = state.str("ClientToken").to_owned();
+        let made = run(driver.create(&machine.cx(&[]), state, &mut Journal::new(Cut::Never)));
+        let made = made.unwrap_or_else(|error| panic!("{late}: {}", full_text(&error)));
+        assert_eq!(refused(&cloud), codes);
+        assert_eq!(made.str("ClientToken"), token);
+        let living = cloud.front.provider().moto.admin(|admin| admin.instances());
+        assert_eq!(living, [made.str("InstanceId")]);
+        machine.remove(driver.as_ref(), &made);
+        assert_eq!(cloud.resources(), 0);
+    }
+}
+
+#[test]
+fn in_the_place_of_an_instance_that_ended_meanwhile_another_is_made() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let cases = [
+        (false, false, vec![]),
+        (true, false, vec!["IdempotentInstanceTerminated"]),
+        (true, true, vec!["IdempotentParameterMismatch"]),
+    ];
+    for (late, changed, codes) in cases {
+        let mut machine = Machine::new("ended");
+        let state = cut_off(&machine, driver.as_ref(), &cloud);
+        cloud.front.provider().end_all();
+        if late {
+            list_late(&cloud);
+        }
+        if changed {
+            machine.seed.user_data = machine_core::Secret::new("#cloud-config\npackages: [git]\n");
+        }
+        let token = state.str("ClientToken").to_owned();
+        let mut journal = Journal::new(Cut::Never);
+        let made = run(driver.create(&machine.cx(&[]), state, &mut journal));
+        let made = made.unwrap_or_else(|error| panic!("{late} {changed}: {}", full_text(&error)));
+        assert_eq!(refused(&cloud), codes);
+        assert_ne!(made.str("ClientToken"), token);
+        let before = journal.saved.iter().find(|state| state.str("ClientToken") == made.str("ClientToken"));
+        assert_eq!(before.unwrap().str("InstanceId"), "", "the new token is on record before the request");
+        let living = cloud.front.provider().moto.admin(|admin| admin.instances());
+        assert_eq!(living, [made.str("InstanceId")]);
+        machine.remove(driver.as_ref(), &made);
+        assert_eq!(cloud.resources(), 0);
     }
 }
 
