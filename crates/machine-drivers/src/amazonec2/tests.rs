@@ -634,3 +634,21 @@ fn what_may_have_been_made_and_is_not_listed_is_not_made_again() {
     assert!(error.to_string().contains("does not list it yet"), "{error}");
     assert!(error.hint().unwrap().contains("--resume"));
 }
+
+#[test]
+fn a_token_of_an_earlier_call_outlives_a_refusal() {
+    let scripted = Scripted::region()
+        .answering("ImportKeyPair", "")
+        .answering("DescribeInstances", "<reservationSet/>")
+        .refusing("RunInstances", 403, "UnauthorizedOperation", "You are not authorized: ec2:RunInstances");
+    let double = Double::start(scripted);
+    let driver = Amazonec2::within(environment(&double.url()));
+    let bench = Bench::new();
+    let mut state = Ec2State::read(&bench.wish(&driver, &flags(&[]))).unwrap();
+    state.client_token = "earlier".into();
+    let mut journal = Journal::new(Cut::Never);
+    let error = run(driver.create(&bench.cx(), state.write().unwrap(), &mut journal)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(journal.saved.iter().all(|state| state.str("ClientToken") == "earlier"));
+    assert!(actions(&double).contains(&"RunInstances".to_owned()));
+}
