@@ -34,10 +34,11 @@ pub(super) async fn create(
     session.region().clone_into(&mut state.region);
     let mut instance = None;
     if state.instance_id.is_empty() && !state.client_token.is_empty() {
-        instance = find_by_token(&ec2, cx, &state, MAYBE).await?;
-        if instance.is_none() {
+        match find_by_token(&ec2, cx, &state, MAYBE).await? {
+            Some(found) if observe::is_over(&found) => state.client_token.clear(),
             // Else a second one would be made, in another account.
-            Opened::ask(session, cx.report, [&state]).await.is_home(&state)?;
+            None => Opened::ask(session, cx.report, [&state]).await.is_home(&state)?,
+            found => instance = found,
         }
     }
     if state.instance_id.is_empty() && instance.is_none() {
@@ -147,6 +148,8 @@ async fn launch(
     };
     cx.report.report(Event::DriverLine("Launching instance...".to_owned()));
     let mut known: Option<Vec<Group>> = Some(plan.groups.clone());
+    // What an earlier call asked for with it may have been made, whatever EC2 says to this one.
+    let mut is_new = state.client_token.is_empty();
     for round in 1..=ROUNDS {
         network::ensure_groups(ec2, cx, state, known.take(), save).await?;
         if state.client_token.is_empty() {
@@ -159,14 +162,23 @@ async fn launch(
             Ok(instance) => return Ok(instance),
             Err(error) => error,
         };
-        if error.code() == "IdempotentParameterMismatch" {
-            return made_before(ec2, cx, state).await;
-        }
-        if nothing_was_made(&error) {
-            // The next try is another request.
+        let used_up = match error.code() {
+            "IdempotentInstanceTerminated" => true,
+            "IdempotentParameterMismatch" => match made_before(ec2, cx, state, VISIBLE).await? {
+                Some(instance) => return Ok(instance),
+                None => true,
+            },
+            _ => false,
+        };
+        if used_up || (is_new && nothing_was_made(&error)) {
+            // Nothing was made that lives; the next try is another request.
+            is_new = true;
             state.client_token.clear();
             state.asked_at = 0;
             save.save(&state.write()?)?;
+        }
+        if used_up && round < ROUNDS {
+            continue;
         }
         if !network::is_unknown_group(&error) || round == ROUNDS {
             return Err(trouble("Error launching instance", &error));
@@ -188,19 +200,28 @@ fn nothing_was_made(error: &ApiError) -> bool {
     })
 }
 
-/// EC2 knows the token with other parameters: the instance was made, and the answer got lost.
-async fn made_before(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<Instance, DriverError> {
-    cloud::wait_for(cx.report, "the instance that was made before", VISIBLE, || async {
+/// EC2 knows the token with other parameters, e.g. with user data as they were before `create --resume`: an instance was
+/// made with it. That is the machine's, for its keys are the same; `None` where it has ended since.
+///
+/// # Errors
+/// Where EC2 lists none: it may yet, so that no other is asked for.
+pub(super) async fn made_before(
+    ec2: &Ec2<'_>,
+    cx: &Cx<'_>,
+    state: &Ec2State,
+    limit: Duration,
+) -> Result<Option<Instance>, DriverError> {
+    cloud::wait_for(cx.report, "the instance that was made before", limit, || async {
         Ok(match look_by_token(ec2, cx, state).await? {
-            Some(instance) => Seen::Done(instance),
+            Some(instance) => Seen::Done(Some(instance).filter(|instance| !observe::is_over(instance))),
             None => Seen::NotYet("EC2 does not list it yet".to_owned()),
         })
     })
     .await
 }
 
-/// The instance that a request made of which the answer got lost. It is looked for until the limit: what was made a moment
-/// ago is not listed at once.
+/// The instance that a request made of which the answer got lost; it may have ended since. It is looked for until the limit:
+/// what was made a moment ago is not listed at once.
 pub(super) async fn find_by_token(
     ec2: &Ec2<'_>,
     cx: &Cx<'_>,
@@ -222,9 +243,7 @@ async fn look_by_token(
         .filter(&format!("tag:{MACHINE_KEY}"), [cx.name.as_str()]);
     let found =
         ec2.instances(params).await.map_err(|error| trouble("the instances can't be listed", &error))?;
-    let is_it =
-        |instance: &Instance| instance.client_token == state.client_token && !observe::is_over(instance);
-    Ok(found.into_iter().find(is_it))
+    Ok(found.into_iter().find(|instance| instance.client_token == state.client_token))
 }
 
 /// Waits until EC2 knows the new instance everywhere; says so where it ended at once.

@@ -1,6 +1,7 @@
 //! What is the driver's own: the record, the request, a rehearsal, lists, what goes wrong with spot instances.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use machine_core::{ErrorKind, FlagValue, MachineName, Secret, State};
 use machine_testkit::conformance::{Bench, Cut, Journal, full_text};
@@ -771,4 +772,40 @@ fn a_refused_request_leaves_no_token() {
     assert!(tokens.iter().any(|token| !token.is_empty()), "the token was never on disk");
     assert_eq!(tokens.last(), Some(&""));
     assert_eq!(actions(&double).iter().filter(|action| *action == "RunInstances").count(), 1);
+}
+
+#[test]
+fn what_may_have_been_made_and_is_not_listed_is_not_made_again() {
+    let scripted = Scripted::region().answering("DescribeInstances", "<reservationSet/>");
+    let double = Double::start(scripted);
+    let driver = Amazonec2::within(environment(&double.url()));
+    let bench = Bench::new();
+    let cx = bench.cx();
+    let state = Ec2State { client_token: "token".into(), ..configured(&[]) };
+    let made = run(async {
+        let session = driver.session(&state, cx.report).await.unwrap();
+        create::made_before(&session.ec2(cx.report), &cx, &state, Duration::from_millis(300)).await
+    });
+    let error = made.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("does not list it yet"), "{error}");
+    assert!(error.hint().unwrap().contains("--resume"));
+}
+
+#[test]
+fn a_token_of_an_earlier_call_outlives_a_refusal() {
+    let scripted = Scripted::region()
+        .answering("ImportKeyPair", "")
+        .answering("DescribeInstances", "<reservationSet/>")
+        .refusing("RunInstances", 403, "UnauthorizedOperation", "You are not authorized: ec2:RunInstances");
+    let double = Double::start(scripted);
+    let driver = Amazonec2::within(environment(&double.url()));
+    let bench = Bench::new();
+    let mut state = Ec2State::read(&bench.wish(&driver, &flags(&[]))).unwrap();
+    state.client_token = "earlier".into();
+    let mut journal = Journal::new(Cut::Never);
+    let error = run(driver.create(&bench.cx(), state.write().unwrap(), &mut journal)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(journal.saved.iter().all(|state| state.str("ClientToken") == "earlier"));
+    assert!(actions(&double).contains(&"RunInstances".to_owned()));
 }

@@ -182,6 +182,10 @@ fn wrong_wish(code: &str, message: &str) -> Option<(ErrorKind, &'static str)> {
         "InvalidGroup.NotFound" | "InvalidGroupId.Malformed" => {
             (ErrorKind::NotFound, "check --amazonec2-security-group and --amazonec2-vpc-id")
         }
+        "IdempotentInstanceTerminated" | "IdempotentParameterMismatch" => (
+            ErrorKind::Unavailable,
+            "an instance of an earlier try ended meanwhile: try again with `docker-machine create --resume NAME`",
+        ),
         "UnsupportedOperation" if message.contains("pot") => (ErrorKind::Unsupported, STOP_SPOT),
         "IncorrectInstanceState" | "IncorrectSpotRequestState" => (
             ErrorKind::Unavailable,

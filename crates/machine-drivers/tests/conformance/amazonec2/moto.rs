@@ -359,15 +359,17 @@ impl Front {
         }
         let token = form.get("ClientToken").cloned().unwrap_or_default();
         if let Some((first, reply)) = self.tokens.get(&token) {
-            return if *first == form {
-                reply.clone()
-            } else {
-                refusal(
-                    400,
-                    "IdempotentParameterMismatch",
-                    "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-                )
-            };
+            if *first != form {
+                let message = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).";
+                return refusal(400, "IdempotentParameterMismatch", message);
+            }
+            let id = element(&String::from_utf8_lossy(&reply.body), "instanceId");
+            if !self.alive.contains_key(&id) {
+                let message =
+                    "The client token of this request was used for an instance that has been terminated.";
+                return refusal(400, "IdempotentInstanceTerminated", message);
+            }
+            return reply.clone();
         }
         let reply = forward(self.moto.port, request);
         if reply.status == 200 {
