@@ -412,7 +412,9 @@ fn a_group_that_is_there_gets_what_it_lacks() {
     let members = "<groups><item><groupId>sg-1</groupId></item></groups>";
     let v6 = ("amazonec2-ipv6-address-count", FlagValue::Int(1));
     let both = |sources: &str| rule("22-22", sources) + &rule("2376-2376", sources);
-    let cases: Vec<(&str, String, Vec<(&str, FlagValue)>, Vec<&str>)> = vec![
+    /// What it is called, the group's rules, flags, and what is opened.
+    type Case = (&'static str, String, Vec<(&'static str, FlagValue)>, Vec<&'static str>);
+    let cases: Vec<Case> = vec![
         ("nothing", String::new(), vec![], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
         ("all", rule("all", world), vec![], vec![]),
         ("ports for some", both(office), vec![], vec![]),
@@ -708,17 +710,18 @@ fn a_spot_instance_can_t_be_stopped() {
 #[test]
 fn a_protected_instance_is_left_alone() {
     let message = "The instance 'i-0abc' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
-    let double = Double::start(Scripted::default().refusing(
-        "TerminateInstances",
-        400,
-        "OperationNotPermitted",
-        message,
-    ));
+    let scripted = Scripted::default()
+        .answering(
+            "DescribeInstances",
+            &format!("<reservationSet>{}</reservationSet>", item("i-0abc", "running")),
+        )
+        .refusing("TerminateInstances", 400, "OperationNotPermitted", message);
+    let double = Double::start(scripted);
     let driver = Amazonec2::within(environment(&double.url()));
     let error = run(driver.remove(&Bench::new().cx(), &go())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.hint().unwrap().contains("--no-disable-api-termination"));
-    assert_eq!(actions(&double), ["TerminateInstances"]);
+    assert_eq!(actions(&double), ["DescribeInstances", "TerminateInstances"]);
 }
 
 #[test]
