@@ -1,5 +1,6 @@
 //! What the drivers of clouds share: HTTP clients, the reading of refusals, marks on what is made, files that flags name.
 
+mod accounts;
 mod image;
 mod mark;
 mod trouble;
@@ -13,6 +14,7 @@ use machine_core::{DriverError, ErrorKind, Event, Reporter, Secret};
 use machine_http::api::{Access, Api, Dialect, Poll, Seen, poll};
 use machine_http::{Client, Settings, Url};
 
+pub(crate) use accounts::{all_answers, each_account};
 pub(crate) use image::{UBUNTU_24_04, image_facts};
 pub(crate) use mark::{MACHINE_KEY, Mark, STORE_KEY};
 pub(crate) use trouble::{Reading, hint, trouble};
