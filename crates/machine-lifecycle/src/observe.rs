@@ -67,8 +67,9 @@ type Seen = Result<Observed, DriverError>;
 /// Where the driver's answer about one machine of many comes.
 type Answer = oneshot::Receiver<Seen>;
 
-/// Notes what drivers do for `--debug`, and says nothing else: a look at many is no time for progress.
-struct Debugging;
+/// Notes what drivers do for `--debug`, and says nothing else: a look is no time for progress.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Debugging;
 
 impl Reporter for Debugging {
     fn report(&self, event: Event) {
