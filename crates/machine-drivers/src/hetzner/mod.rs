@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
-    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState,
-    ErrorKind, FlagError, FlagValues, Known, Observed, Owned, Power, PowerSupport, Prospect, Reporter, State,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec,
+    DriverState, ErrorKind, FlagError, FlagValues, Known, Observed, Owned, Power, PowerSupport, Prospect,
+    Reporter, State,
 };
 use machine_http::api::{ApiError, Token};
 
