@@ -92,11 +92,14 @@ impl Create<'_> {
             self.save()?;
         }
         let more = self.state.additional_keys.clone();
-        for (number, key) in more.iter().enumerate().skip(self.state.additional_key_ids.len()) {
+        for (number, key) in more.iter().enumerate().skip(self.state.attached_key_ids.len()) {
             let name = format!("{}-{}", own_name(self.cx), number + 1);
-            let (id, ours) = self.key(&name, key, BTreeMap::new()).await?;
-            // One that was there before stays: its place is held by 0.
-            self.state.additional_key_ids.push(if ours { id } else { 0 });
+            let (id, ours) = self.key(&name, key, self.state.key_labels.clone()).await?;
+            self.state.attached_key_ids.push(id);
+            // One that was there before stays.
+            if ours && !self.state.additional_key_ids.contains(&id) {
+                self.state.additional_key_ids.push(id);
+            }
             self.save()?;
         }
         Ok(())
@@ -180,8 +183,7 @@ impl Create<'_> {
         let (project, state) = (self.project, self.state.clone());
         let mut firewalls = numbers(project, "firewalls", &state.firewalls, flags::FIREWALLS).await?;
         firewalls.extend(Some(state.firewall_id).filter(|id| *id != 0));
-        let keys =
-            std::iter::once(&state.key_id).chain(state.additional_key_ids.iter().filter(|id| **id != 0));
+        let keys = std::iter::once(&state.key_id).chain(&state.attached_key_ids);
         Ok(NewServer {
             name: state.base.machine_name.clone(),
             server_type: state.server_type.clone(),
