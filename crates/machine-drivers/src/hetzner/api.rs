@@ -104,6 +104,9 @@ pub(super) struct Server {
     pub public_net: PublicNet,
     #[serde(deserialize_with = "zero_if_null")]
     pub private_net: Vec<PrivateNet>,
+    #[serde(deserialize_with = "zero_if_null")]
+    pub volumes: Vec<i64>,
+    pub placement_group: Option<Named>,
 }
 
 /// Its public addresses.

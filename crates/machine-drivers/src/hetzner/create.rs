@@ -18,6 +18,10 @@ const CREATE_LIMIT: Duration = Duration::from_secs(600);
 const MAX_USER_DATA: usize = 32 * 1024;
 /// What a placement group that all machines share is called.
 const AUTO_SPREAD_NAME: &str = "Docker-Machine auto spread";
+/// The label of that group, by which the plugin finds it.
+const AUTO_SPREAD_LABEL: &str = "docker-machine/auto-spread";
+/// The plugin's label of groups that go with the last server in them.
+pub(super) const AUTO_CREATED: &str = "docker-machine/auto-created";
 /// What stands in the state for it, as the plugin has it.
 pub(super) const AUTO_SPREAD: &str = "__auto_spread";
 
@@ -154,7 +158,11 @@ impl Create<'_> {
         let found = match self.project.find("placement_groups", &wanted).await? {
             Some(found) => found,
             None => {
-                let labels = Mark { machine: String::new(), ..Mark::of(self.cx) }.pairs();
+                let mut labels = Mark { machine: String::new(), ..Mark::of(self.cx) }.pairs();
+                labels.insert(AUTO_CREATED.to_owned(), "true".to_owned());
+                if self.state.placement_group == AUTO_SPREAD {
+                    labels.insert(AUTO_SPREAD_LABEL.to_owned(), "true".to_owned());
+                }
                 let body = json!({ "name": wanted, "type": "spread", "labels": labels });
                 match self.project.make::<BTreeMap<String, Named>>("placement_groups", &body).await? {
                     Made::New(made) => made.into_values().next().unwrap_or_default(),

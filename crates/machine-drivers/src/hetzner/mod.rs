@@ -28,7 +28,7 @@ use crate::base::Base;
 use crate::cloud::{self, Clients, MACHINE_KEY, STORE_KEY, UBUNTU_24_04, image_facts, trouble};
 use crate::power::unsupported;
 use api::{Named, Project, READING, Server};
-use create::Create;
+use create::{AUTO_CREATED, Create};
 use state::ENGINE_PORT;
 
 /// The driver's name.
@@ -394,6 +394,7 @@ async fn remove(cx: &Cx<'_>, project: &Project<'_>, state: &HetznerState) -> Res
     let mut keys = state.additional_key_ids.clone();
     keys.extend(Some(state.key_id).filter(|_| !state.is_existing_key));
     let mut firewalls = vec![state.firewall_id];
+    let group = group_of(project, state).await?;
     if !state.store_id.is_empty() {
         // What is known is not enough where an answer got lost.
         let mark = format!("{STORE_KEY}={},{MACHINE_KEY}={}", state.store_id, cx.name);
@@ -411,18 +412,35 @@ async fn remove(cx: &Cx<'_>, project: &Project<'_>, state: &HetznerState) -> Res
             project.remove(kind, id).await?;
         }
     }
-    remove_shared_group(project, state).await
+    remove_shared_group(project, state, group).await
 }
 
-/// A placement group that we made goes with the last server in it.
-async fn remove_shared_group(project: &Project<'_>, state: &HetznerState) -> Result<(), DriverError> {
-    if state.placement_group_id == 0 || state.store_id.is_empty() {
+/// The placement group that a machine is in; 0 for none. The plugin does not record it.
+async fn group_of(project: &Project<'_>, state: &HetznerState) -> Result<i64, DriverError> {
+    if !state.store_id.is_empty() || state.server_id == 0 {
+        return Ok(state.placement_group_id);
+    }
+    let server = project.server(state.server_id).await?;
+    Ok(server.and_then(|server| server.placement_group).map_or(0, |group| group.id))
+}
+
+/// A placement group goes with the last server in it where this store made it, or the plugin.
+async fn remove_shared_group(
+    project: &Project<'_>,
+    state: &HetznerState,
+    group: i64,
+) -> Result<(), DriverError> {
+    if group == 0 {
         return Ok(());
     }
-    let Some(group) = project.find("placement_groups", &state.placement_group_id.to_string()).await? else {
+    let Some(group) = project.find("placement_groups", &group.to_string()).await? else {
         return Ok(());
     };
-    if group.labels.get(STORE_KEY) == Some(&state.store_id) && group.servers.is_empty() {
+    let made_along = match group.labels.get(STORE_KEY) {
+        Some(store) => *store == state.store_id,
+        None => group.labels.get(AUTO_CREATED).is_some_and(|value| value == "true"),
+    };
+    if made_along && group.servers.is_empty() {
         project.remove("placement_groups", group.id).await?;
     }
     Ok(())
