@@ -88,8 +88,28 @@ pub(super) struct Named {
     /// Of placement groups.
     #[serde(deserialize_with = "zero_if_null")]
     pub servers: Vec<i64>,
+    /// Of server types: where they can be had.
+    #[serde(deserialize_with = "zero_if_null")]
+    pub locations: Vec<Offer>,
     /// Of primary IPs.
     pub ip: String,
+}
+
+/// A location where something can be had.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Offer {
+    pub id: i64,
+    pub name: String,
+    pub deprecation: Option<Deprecation>,
+}
+
+/// That something will not be had for ever.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Deprecation {
+    /// RFC 3339.
+    pub unavailable_after: String,
 }
 
 /// A server, as far as it is looked at.

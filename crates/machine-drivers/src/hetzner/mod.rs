@@ -121,10 +121,24 @@ fn seconds(flags: &FlagValues, flag: &str) -> Result<u64, DriverError> {
 
 fn labels(flags: &FlagValues, flag: &str, what: &str) -> Result<BTreeMap<String, String>, DriverError> {
     let pairs = flags.list(flag).iter().map(|label| match label.split_once('=') {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        Some((key, value)) if is_label_value(value) => Ok((key.to_owned(), value.to_owned())),
+        Some((_, value)) => Err(config(format!("{what} label {label}: Hetzner takes no value {value:?}"))
+            .with_hint(
+                "a value has up to 63 letters, digits, `.`, `_` and `-`, a letter or digit at both ends",
+            )),
         None => Err(config(format!("{what} label {label} is not in key=value format"))),
     });
     pairs.collect()
+}
+
+/// What Hetzner takes as a label's value.
+fn is_label_value(value: &str) -> bool {
+    let ends = value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value.ends_with(|c: char| c.is_ascii_alphanumeric());
+    value.is_empty()
+        || (ends
+            && value.len() <= 63
+            && value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)))
 }
 
 /// The address by which a machine is reached, as far as Hetzner has given one.
