@@ -182,7 +182,7 @@ impl Create<'_> {
             return Ok(());
         }
         self.state.firewall_id =
-            firewall::make(self.cx, self.project, self.state.base.ssh_port, self.cx.allow_from, None).await?;
+            firewall::make(self.cx, self.project, &self.state.base, self.cx.allow_from, None).await?;
         self.save()
     }
 

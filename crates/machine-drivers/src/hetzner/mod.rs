@@ -292,13 +292,13 @@ impl Driver for Hetzner {
     ) -> Result<DriverState, DriverError> {
         let mut state: HetznerState = state.typed()?;
         check::firewalls_of_others(&state)?;
-        let (project, ssh_port) = (self.project(&state, cx.report)?, state.base.ssh_port);
+        let project = self.project(&state, cx.report)?;
         match state.firewall_id {
             0 => {
                 let server = Some(state.server_id);
-                state.firewall_id = firewall::make(cx, &project, ssh_port, networks, server).await?;
+                state.firewall_id = firewall::make(cx, &project, &state.base, networks, server).await?;
             }
-            id => firewall::narrow(&project, id, ssh_port, networks).await?,
+            id => firewall::narrow(&project, id, &state.base, networks).await?,
         }
         DriverState::from_typed(&state)
     }
