@@ -145,8 +145,10 @@ pub(super) struct Address {
 
 /// An address in a private network.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct PrivateNet {
     pub ip: String,
+    pub network: i64,
 }
 
 /// Something that Hetzner is doing.
@@ -174,6 +176,18 @@ pub(super) struct Created {
     pub action: Action,
     #[serde(default, deserialize_with = "zero_if_null")]
     pub next_actions: Vec<Action>,
+}
+
+/// A key that was made.
+#[derive(Debug, Deserialize)]
+pub(super) struct CreatedKey {
+    pub ssh_key: Named,
+}
+
+/// A placement group that was made. An action may stand beside it.
+#[derive(Debug, Deserialize)]
+pub(super) struct CreatedGroup {
+    pub placement_group: Named,
 }
 
 /// A body of `POST /servers`.
@@ -367,6 +381,17 @@ impl<'a> Project<'a> {
             DriverError::new(ErrorKind::Other, format!("{doing}: the answer can't be read: {error}"))
         })?;
         self.wait(&actions, Duration::from_secs(120)).await
+    }
+
+    /// What is being done with a server.
+    pub(super) async fn running_actions(&self, server: i64) -> Result<Vec<Action>, DriverError> {
+        let doing = format!("what is done with server {server} can't be looked at");
+        let path = ["servers", &server.to_string(), "actions"];
+        let mut found: Value =
+            self.read(&doing, &path, &[("status", "running"), ("per_page", PER_PAGE)]).await?;
+        serde_json::from_value(found["actions"].take()).map_err(|error| {
+            DriverError::new(ErrorKind::Other, format!("{doing}: the answer can't be read: {error}"))
+        })
     }
 
     /// Waits until actions have ended.
