@@ -198,6 +198,12 @@ fn ctrl_c_names_what_is_left_of_several_machines_and_debug_shows_requests() {
     let authorities = std::fs::read_dir(cloud.place.store().join("certs")).unwrap().count();
     assert_eq!(authorities, 4, "one CA and one client certificate");
 
+    let run = cloud.run(&["--debug", "ls"]);
+    let said = text(&run.stderr);
+    let lists = said.lines().filter(|line| line.starts_with("(lifecycle) GET 127.0.0.1/v2/droplets: 200, "));
+    assert_eq!(lists.count(), 1, "{said}");
+    assert!(!said.contains(TOKEN), "{said}");
+
     let run = cloud.run(&["--debug", "rm", "-y", "a", "b", "c"]);
     assert!(run.status.success(), "{}", text(&run.stderr));
     assert!(cloud.droplets().is_empty() && cloud.ocean.provider().keys.is_empty());

@@ -299,6 +299,9 @@ pub struct Cx<'a> {
     pub allow_from: &'a [String],
 }
 
+/// Where the answers about many hosts go: the place of the question, and what was seen.
+pub type Answers<'a> = &'a (dyn Fn(usize, Result<Observed, DriverError>) + Send + Sync);
+
 /// What a driver may use where it is asked about an account rather than about a machine.
 #[derive(Clone, Copy)]
 pub struct AccountCx<'a> {
@@ -406,6 +409,15 @@ pub trait Driver: Send + Sync {
             answers.push(self.observe(cx, state).await);
         }
         answers
+    }
+
+    /// [`Driver::observe_many`], each answer handed over as soon as it is there: who has waited long enough drops the call
+    /// and keeps what came. A driver of several accounts asks them at the same time, so that one that is silent costs its
+    /// own hosts their answers only.
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
+        for (at, seen) in self.observe_many(hosts).await.into_iter().enumerate() {
+            answer(at, seen);
+        }
     }
 
     /// Turns the host on or off. Only called for what [`Capabilities`] says that the driver does.

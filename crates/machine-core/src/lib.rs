@@ -18,9 +18,9 @@ mod secret;
 mod state;
 
 pub use driver::{
-    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverSource, DriverSpec, DriverState,
-    ImageEngine, ImageFacts, Known, Mount, Observed, Owned, Power, PowerSupport, Prospect, Resize, Seed,
-    Snapshot,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverSource, DriverSpec,
+    DriverState, ImageEngine, ImageFacts, Known, Mount, Observed, Owned, Power, PowerSupport, Prospect,
+    Resize, Seed, Snapshot,
 };
 pub use endpoint::SshEndpoint;
 pub use error::{DriverError, ErrorKind};

@@ -76,6 +76,16 @@ impl Base {
         })
     }
 
+    /// The ports that somebody who may use the machine must reach: SSH, the engine's, and that of the retired Swarm's manager
+    /// where there is one.
+    #[must_use]
+    pub fn ports(&self, engine: u16) -> Vec<u16> {
+        let ssh = if self.ssh_port == 0 { DEFAULT_SSH_PORT } else { self.ssh_port };
+        let swarm = self.swarm_host.rsplit(':').next().and_then(|port| port.parse().ok());
+        let swarm = swarm.filter(|_| self.swarm_master);
+        [ssh, engine].into_iter().chain(swarm).collect()
+    }
+
     /// The engine's URL at this host; empty while it has no address.
     #[must_use]
     pub fn engine_url(&self, port: u16) -> String {

@@ -31,9 +31,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use machine_core::{DriverSource, FlagValue, FlagValues};
+use machine_core::{Driver, DriverError, DriverSource, DriverState, FlagValue, FlagValues, Observed};
 use machine_drivers::Builtin;
-use machine_testkit::conformance::{Fault, Subject, run};
+use machine_testkit::conformance::{Bench, Fault, Subject, run};
 use machine_testkit::skip;
 use tempfile::TempDir;
 
@@ -53,6 +53,26 @@ fn with(name: &str, given: &[(&str, FlagValue)]) -> FlagValues {
         flags.set(*flag, value.clone());
     }
     flags
+}
+
+/// Asks about a machine between two whose account is somewhere where nobody answers (`endpoint` is the key of the record
+/// that says where): it has its answer, and they have none.
+fn silence_hurts_nobody_else(driver: &dyn Driver, bench: &Bench, state: &DriverState, endpoint: &str) {
+    // Connections come about, and nobody takes them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut other = state.clone();
+    other.0.insert(endpoint.to_owned(), format!("http://{}", silent.local_addr().unwrap()).into());
+    let hosts = [(bench.cx(), &other), (bench.cx(), state), (bench.cx(), &other)];
+    let seen = Mutex::new(Vec::new());
+    let answer = |at: usize, answer: Result<Observed, DriverError>| {
+        seen.lock().unwrap().push((at, answer.map(|seen| seen.state)));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked =
+        async { tokio::time::timeout(Duration::from_secs(3), driver.observe_each(&hosts, &answer)).await };
+    assert!(runtime.block_on(asked).is_err(), "somebody answered for the silent account");
+    let seen = seen.into_inner().unwrap();
+    assert!(matches!(seen.as_slice(), [(1, Ok(_))]), "{seen:?}");
 }
 
 /// `none` has no counterpart: it asks nobody.

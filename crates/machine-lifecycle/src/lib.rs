@@ -43,7 +43,7 @@ pub use connection::Connection;
 pub use create::Left;
 pub use error::{Error, Kind};
 pub use gc::{AccountRubbish, Collected, GoneHost, Outcome, Rubbish};
-pub use observe::Observation;
+pub use observe::{Debugging, Observation};
 pub use reach::{ConnectOptions, Jump, SystemSsh, parse_jump};
 pub use remove::Removed;
 pub use request::{AllowFrom, CreateRequest, InstallMethod, RegistryCa};

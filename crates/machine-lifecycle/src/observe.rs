@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesOrdered;
 use machine_core::{
-    Driver, DriverError, DriverState, EngineOptions, ErrorKind, Machine, MachineName, Observed, Silent,
-    State, SwarmOptions,
+    Driver, DriverError, DriverState, EngineOptions, ErrorKind, Event, Machine, MachineName, Observed,
+    Reporter, State, SwarmOptions,
 };
 use machine_engine::{Client, EngineError};
 use machine_store::StoreError;
@@ -53,11 +53,12 @@ pub struct Observation {
     pub warnings: Vec<String>,
 }
 
-/// The machines of one driver.
+/// The machines of one driver, and where the answer about each goes.
 struct Batch<'a> {
     name: &'a str,
     driver: Arc<dyn Driver>,
-    members: Vec<(Host<'a>, &'a DriverState, oneshot::Sender<Seen>)>,
+    members: Vec<(Host<'a>, &'a DriverState)>,
+    senders: Vec<Mutex<Option<oneshot::Sender<Seen>>>>,
 }
 
 /// What a driver says of one host.
@@ -65,6 +66,39 @@ type Seen = Result<Observed, DriverError>;
 
 /// Where the driver's answer about one machine of many comes.
 type Answer = oneshot::Receiver<Seen>;
+
+/// Notes what drivers do for `--debug`, and says nothing else: a look is no time for progress.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Debugging;
+
+impl Reporter for Debugging {
+    fn report(&self, event: Event) {
+        if let Event::Debug(text) = event {
+            tracing::debug!("{text}");
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Asks the driver once, and hands each answer out when it comes: whatever one account takes its time for, the machines of
+    /// the others have theirs.
+    async fn ask(self) {
+        let Self { driver, members, senders, .. } = self;
+        let hosts: Vec<_> = members.iter().map(|(host, state)| (host.cx(), *state)).collect();
+        let answer = |at: usize, seen: Seen| {
+            let sender = senders.get(at).and_then(|sender| locked(sender).take());
+            if let Some(sender) = sender {
+                // Who does not wait any more has asked the engine.
+                let _ = sender.send(seen);
+            }
+        };
+        driver.observe_each(&hosts, &answer).await;
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Observation {
     fn of(machine: &Machine) -> Self {
@@ -126,7 +160,7 @@ impl Lifecycle {
         // Asked at the same time; what nobody waits for any more is not asked to its end.
         tokio::select! {
             observations = looks.collect() => observations,
-            never = self.ask_in_batches(batches, limit) => match never {},
+            never = ask_in_batches(batches) => match never {},
         }
     }
 
@@ -144,31 +178,20 @@ impl Lifecycle {
                 continue;
             }
             let Ok(name) = MachineName::new(machine.name.as_str()) else { continue };
-            let Ok(host) = self.host(&*driver, &name, &Silent) else { continue };
+            let Ok(host) = self.host(&*driver, &name, &Debugging) else { continue };
             let (sender, answer) = oneshot::channel();
             answers.insert(index, answer);
-            let member = (host, &machine.driver, sender);
-            match batches.iter_mut().find(|batch| batch.name == machine.driver_name) {
-                Some(batch) => batch.members.push(member),
-                None => batches.push(Batch { name: &machine.driver_name, driver, members: vec![member] }),
+            let (member, sender) = ((host, &machine.driver), Mutex::new(Some(sender)));
+            let name = machine.driver_name.as_str();
+            match batches.iter_mut().find(|batch| batch.name == name) {
+                Some(batch) => {
+                    batch.members.push(member);
+                    batch.senders.push(sender);
+                }
+                None => batches.push(Batch { name, driver, members: vec![member], senders: vec![sender] }),
             }
         }
         (batches, answers)
-    }
-
-    /// Asks each driver once, and hands the answers out as they come. Where one takes too long, its machines get none.
-    async fn ask_in_batches(&self, batches: Vec<Batch<'_>>, limit: Duration) -> Infallible {
-        let asked = batches.into_iter().map(|Batch { driver, members, .. }| async move {
-            let hosts: Vec<_> = members.iter().map(|(host, state, _)| (host.cx(), *state)).collect();
-            let answers = tokio::time::timeout(limit, driver.observe_many(&hosts)).await.unwrap_or_default();
-            drop(hosts);
-            for ((_, _, sender), answer) in members.into_iter().zip(answers) {
-                // Who does not wait any more has asked the engine.
-                let _ = sender.send(answer);
-            }
-        });
-        futures_util::future::join_all(asked).await;
-        std::future::pending().await
     }
 
     async fn observe_one(
@@ -287,7 +310,7 @@ impl Lifecycle {
         }
         let driver = self.driver(&machine.driver_name)?;
         let name = MachineName::new(machine.name.as_str()).map_err(Error::BadName)?;
-        let host = self.host(&*driver, &name, &Silent)?;
+        let host = self.host(&*driver, &name, &Debugging)?;
         self.observed(&*driver, &host, machine).await
     }
 
@@ -342,6 +365,12 @@ impl Lifecycle {
         let client = Client::new(&url, Some(&tls), self.settings.dial_limit).map_err(version_error)?;
         Ok(client.version().await.map_err(version_error)?.version)
     }
+}
+
+/// Asks each driver once about all of its machines, as long as somebody waits.
+async fn ask_in_batches(batches: Vec<Batch<'_>>) -> Infallible {
+    futures_util::future::join_all(batches.into_iter().map(Batch::ask)).await;
+    std::future::pending().await
 }
 
 fn version_error(error: EngineError) -> Error {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
-    Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSource, DriverSpec,
+    Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSource, DriverSpec,
     DriverState, EngineOptions, ErrorKind, FlagValues, Known, Machine, MachineName, Observed, Power,
     Prospect, Secret, Silent, SshEndpoint, State, SwarmOptions,
 };
@@ -172,12 +172,18 @@ impl Driver for Fake {
         }
     }
 
-    async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
         self.batches.fetch_add(1, Ordering::SeqCst);
         if self.world(|world| world.silent) {
             std::future::pending::<()>().await;
         }
-        hosts.iter().map(|(_, state)| self.seen(state)).collect()
+        let is_silent = |state: &DriverState| state.str("Account") == "silent";
+        for (at, (_, state)) in hosts.iter().enumerate().filter(|(_, (_, state))| !is_silent(state)) {
+            answer(at, self.seen(state));
+        }
+        if hosts.iter().any(|(_, state)| is_silent(state)) {
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn power(&self, _: &Cx<'_>, state: &DriverState, _: Power) -> Result<DriverState, DriverError> {
@@ -483,6 +489,23 @@ fn a_list_that_takes_too_long_costs_what_has_no_engine_only() {
     assert_eq!(seen[0].state, State::Timeout, "{seen:?}");
     // It is no Docker, so that it has no version; but the question was not how the list goes.
     assert!(seen[1].state == State::Timeout || seen[1].state == State::Running, "{seen:?}");
+}
+
+#[test]
+fn an_account_that_is_silent_costs_its_own_machines_only() {
+    let test = Test::new(cloud());
+    let names = names(3);
+    test.records(&names, free_port());
+    test.counts();
+    test.change("m1", "Account", "silent".into());
+    test.change("m2", "Gone", "yes".into());
+    let seen = block_on(test.lifecycle().observe(&names, Duration::from_secs(3)));
+    let states: Vec<State> = seen.iter().map(|seen| seen.state).collect();
+    assert_eq!(states, [State::Running, State::Timeout, State::NotFound], "{seen:?}");
+    for at in [0, 2] {
+        assert!(seen[at].response_time < Duration::from_secs(2), "it waited for others: {:?}", seen[at]);
+    }
+    assert_eq!(test.counts(), (0, 1), "the driver was asked once");
 }
 
 #[test]

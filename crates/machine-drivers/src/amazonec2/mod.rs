@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
-    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState,
-    FlagValues, Known, Observed, Owned, Power, Prospect, Reporter,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec,
+    DriverState, FlagValues, Known, Observed, Owned, Power, Prospect, Reporter, Secret,
 };
 
 pub use state::Ec2State;
@@ -100,16 +100,21 @@ impl Amazonec2 {
         Ok(session.settling_within(self.settling))
     }
 
-    /// What is looked at together: who asks, and where.
-    fn account_of(state: &Ec2State) -> [&str; 7] {
+    /// What is looked at together: who asks, and where. Temporary keys give way to those of the environment (see
+    /// `credentials`), and are then of no account of their own.
+    fn account_of(&self, state: &Ec2State) -> [String; 7] {
+        let given = |name| !self.environment.get(name).is_empty();
+        let fresh = given("AWS_ACCESS_KEY_ID") && given("AWS_SECRET_ACCESS_KEY");
+        let replaced = !state.session_token.is_empty() && fresh;
+        let own = |secret: &Secret| if replaced { String::new() } else { secret.expose().to_owned() };
         [
-            state.access_key.expose(),
-            state.secret_key.expose(),
-            state.session_token.expose(),
-            &state.profile,
-            &state.region,
-            &state.endpoint,
-            &state.ca_cert,
+            own(&state.access_key),
+            own(&state.secret_key),
+            own(&state.session_token),
+            state.profile.clone(),
+            state.region.clone(),
+            state.endpoint.clone(),
+            state.ca_cert.clone(),
         ]
     }
 }
@@ -186,50 +191,32 @@ impl Driver for Amazonec2 {
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
-        let states: Vec<_> = hosts.iter().map(|(_, state)| Ec2State::read(state)).collect();
-        let mut accounts: BTreeMap<[&str; 7], Vec<usize>> = BTreeMap::new();
-        for (at, state) in states.iter().enumerate() {
-            if let Ok(state) = state
-                && !state.instance_id.is_empty()
-            {
-                accounts.entry(Self::account_of(state)).or_default().push(at);
+        cloud::all_answers(self, hosts).await
+    }
+
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
+        let read = |state: &DriverState| {
+            let state = Ec2State::read(state)?;
+            if state.instance_id.is_empty() {
+                return Err(observe::gone(&state));
             }
-        }
-        let mut answers: BTreeMap<usize, Result<Observed, DriverError>> = BTreeMap::new();
-        for members in accounts.values() {
-            let of = |at: &usize| states[*at].as_ref().ok();
-            let ids: Vec<&str> =
-                members.iter().filter_map(of).map(|state| state.instance_id.as_str()).collect();
-            let (report, first) = (hosts[members[0]].0.report, members.iter().find_map(of));
-            let Some(first) = first else { continue };
-            let seen = match self.session(first, report).await {
-                Ok(session) => match observe::look_at_all(&session.ec2(report), &ids).await {
-                    Ok(seen) => {
-                        let is_missing = |state: &&Ec2State| !seen.contains_key(&state.instance_id);
-                        let missing = members.iter().filter_map(of).filter(is_missing);
-                        let opened = Opened::ask(&session, report, missing).await;
-                        Ok((seen, opened))
-                    }
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            };
-            for at in members {
-                let Some(state) = of(at) else { continue };
-                let answer = match &seen {
-                    Ok((seen, opened)) => match seen.get(&state.instance_id) {
-                        None => Err(opened.missing(state)),
-                        found => observe::observed(state.clone(), found),
-                    },
-                    Err(error) => Err(error.again()),
-                };
-                answers.insert(*at, answer);
-            }
-        }
-        let rest = |(at, state): (usize, Result<Ec2State, DriverError>)| {
-            answers.remove(&at).unwrap_or_else(|| state.and_then(|state| Err(observe::gone(&state))))
+            Ok((self.account_of(&state), state))
         };
-        states.into_iter().enumerate().map(rest).collect()
+        let list = async |members: Vec<(&Cx<'_>, Ec2State)>| {
+            let (cx, first) = &members[0];
+            let session = self.session(first, cx.report).await?;
+            let ids: Vec<&str> = members.iter().map(|(_, state)| state.instance_id.as_str()).collect();
+            let seen = observe::look_at_all(&session.ec2(cx.report), &ids).await?;
+            let missing =
+                members.iter().map(|(_, state)| state).filter(|state| !seen.contains_key(&state.instance_id));
+            let opened = Opened::ask(&session, cx.report, missing).await;
+            let look = |(_, state): (_, Ec2State)| match seen.get(&state.instance_id) {
+                None => Err(opened.missing(&state)),
+                found => observe::observed(state, found),
+            };
+            Ok(members.into_iter().map(look).collect())
+        };
+        cloud::each_account(hosts, answer, read, list).await;
     }
 
     async fn power(&self, cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError> {

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use machine_core::{DriverError, ErrorKind, Observed, State};
 
 use super::api::{Ec2, FILTER_VALUES, Instance, Params};
 use super::state::Ec2State;
 use super::trouble::trouble;
+
+/// How many lists are asked for at the same time, where one does not take all instances.
+const AT_ONCE: usize = 4;
 
 /// Whether an instance is on its end or has reached it.
 pub(super) fn is_over(instance: &Instance) -> bool {
@@ -28,13 +32,13 @@ pub(super) async fn look_at_all(
     ec2: &Ec2<'_>,
     ids: &[&str],
 ) -> Result<BTreeMap<String, Instance>, DriverError> {
-    let mut found = BTreeMap::new();
-    for chunk in ids.chunks(FILTER_VALUES) {
-        let some = ec2.instances(Params::default().filter("instance-id", chunk)).await;
-        let some = some.map_err(|error| trouble("the instances can't be listed", &error))?;
-        found.extend(some.into_iter().map(|instance| (instance.id.clone(), instance)));
-    }
-    Ok(found)
+    let lists: Vec<_> = ids
+        .chunks(FILTER_VALUES)
+        .map(|chunk| ec2.instances(Params::default().filter("instance-id", chunk)))
+        .collect();
+    let found: Result<Vec<_>, _> = stream::iter(lists).buffered(AT_ONCE).try_collect().await;
+    let found = found.map_err(|error| trouble("the instances can't be listed", &error))?;
+    Ok(found.into_iter().flatten().map(|instance| (instance.id.clone(), instance)).collect())
 }
 
 /// The address at which the machine is to be reached; empty while there is none.

@@ -661,6 +661,40 @@ fn two_hundred_machines_are_one_list() {
     }
 }
 
+/// Each hour has other temporary keys; they all give way to those of the environment, and are asked for with these once.
+/// An endpoint that never answers costs its own machines their answers.
+#[test]
+fn temporary_keys_are_one_list_and_silence_hurts_nobody_else() {
+    let scripted = Scripted::default().answering(
+        "DescribeInstances",
+        &format!("<reservationSet>{}</reservationSet>", item("i-0abc", "running")),
+    );
+    let double = Double::start(scripted);
+    let driver = Amazonec2::within(environment(&double.url()));
+    // Connections come about, and nobody takes them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bench = Bench::new();
+    let mut states: Vec<DriverState> = (0..4)
+        .map(|hour| {
+            let mut state = go();
+            state.0.insert("AccessKey".into(), format!("ASIA{hour}").into());
+            state.0.insert("SessionToken".into(), format!("token{hour}").into());
+            state
+        })
+        .collect();
+    states[0].0.insert("Endpoint".into(), format!("http://{}", silent.local_addr().unwrap()).into());
+    let hosts: Vec<_> = states.iter().map(|state| (bench.cx(), state)).collect();
+    let seen = Mutex::new(Vec::new());
+    let answer = |at: usize, answer: Result<Observed, DriverError>| {
+        seen.lock().unwrap().push((at, answer.unwrap().state));
+    };
+    let limit = std::time::Duration::from_secs(3);
+    let asked = run(async { tokio::time::timeout(limit, driver.observe_each(&hosts, &answer)).await });
+    assert!(asked.is_err(), "somebody answered for the silent account");
+    assert_eq!(actions(&double), ["DescribeInstances"]);
+    assert_eq!(seen.into_inner().unwrap(), [1, 2, 3].map(|at| (at, State::Running)));
+}
+
 /// A list in pages.
 struct Pages;
 

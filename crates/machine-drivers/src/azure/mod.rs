@@ -26,8 +26,8 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use machine_core::{
-    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState,
-    ErrorKind, FlagValues, Known, Observed, Owned, Power, Prospect, Reporter,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec,
+    DriverState, ErrorKind, FlagValues, Known, Observed, Owned, Power, Prospect, Reporter,
 };
 
 pub use catalogue::{MarketplaceImage, PUBLISHERS, images};
@@ -146,7 +146,21 @@ impl Driver for Azure {
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
-        observe::many(self, hosts).await
+        cloud::all_answers(self, hosts).await
+    }
+
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
+        let read = |state: &DriverState| {
+            let state = AzureState::of_machine(state)?;
+            Ok((observe::account(&state), state))
+        };
+        let list = async |members: Vec<(&Cx<'_>, AzureState)>| {
+            let (cx, first) = &members[0];
+            // A list is no time to ask somebody to sign in.
+            let arm = self.arm(first, cx.store_path, cx.report, false).await?;
+            observe::observe_all(&arm, members.into_iter().map(|(_, state)| state).collect()).await
+        };
+        cloud::each_account(hosts, answer, read, list).await;
     }
 
     async fn power(&self, cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError> {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use machine_core::{Cx, DriverError, DriverState, ErrorKind, Observed, State};
+use futures_util::{StreamExt, stream};
+use machine_core::{DriverError, ErrorKind, Observed, State};
 
-use super::Azure;
 use super::arm::Arm;
 use super::create;
 use super::model::{InstanceView, Resource, Vm};
 use super::names::Names;
 use super::state::AzureState;
+
+/// How many machines of an account are asked about at the same time, where the list does not say all.
+const AT_ONCE: usize = 8;
 
 /// Looks at one machine.
 pub(super) async fn observe(arm: &Arm<'_>, state: AzureState) -> Result<Observed, DriverError> {
@@ -75,11 +78,11 @@ async fn address(
 }
 
 /// What each machine of the subscription is doing, by its id in small letters: one list, whatever their number.
-pub(super) struct Seen(BTreeMap<String, (String, InstanceView)>);
+struct Seen(BTreeMap<String, (String, InstanceView)>);
 
 impl Seen {
     /// Lists.
-    pub(super) async fn all(arm: &Arm<'_>) -> Result<Self, DriverError> {
+    async fn all(arm: &Arm<'_>) -> Result<Self, DriverError> {
         let id = format!("{}/providers/Microsoft.Compute/virtualMachines", arm.subscription);
         let doing = "the virtual machines can't be listed";
         let vms: Option<Vec<Resource<Vm>>> = arm.list(doing, &id, &[("statusOnly", "true")]).await?;
@@ -91,8 +94,7 @@ impl Seen {
     }
 
     /// What is seen of one.
-    pub(super) async fn of(&self, arm: &Arm<'_>, record: &DriverState) -> Result<Observed, DriverError> {
-        let state = AzureState::of_machine(record)?;
+    async fn of(&self, arm: &Arm<'_>, state: AzureState) -> Result<Observed, DriverError> {
         let names = Names::of(&state, &arm.subscription);
         let Some((provisioning, view)) = self.0.get(&names.vm.to_ascii_lowercase()) else {
             return Err(gone(&state));
@@ -105,76 +107,41 @@ impl Seen {
     }
 }
 
-/// The machines of one account: their places among the questions.
-type Places = Vec<usize>;
-
-/// Looks at many: one list for each account, and where the credentials may not list a whole subscription, at each alone.
-pub(super) async fn many(
-    azure: &Azure,
-    hosts: &[(Cx<'_>, &DriverState)],
-) -> Vec<Result<Observed, DriverError>> {
-    let mut accounts: Vec<(AzureState, Places)> = Vec::new();
-    let mut answers: Vec<Option<Result<Observed, DriverError>>> = hosts.iter().map(|_| None).collect();
-    for (place, (_, record)) in hosts.iter().enumerate() {
-        match AzureState::of_machine(record) {
-            Err(error) => answers[place] = Some(Err(error)),
-            Ok(state) => match accounts.iter_mut().find(|(other, _)| is_same_account(other, &state)) {
-                Some((_, places)) => places.push(place),
-                None => accounts.push((state, vec![place])),
-            },
-        }
-    }
-    for (account, places) in accounts {
-        let seen = of_account(azure, &account, &places, hosts).await;
-        for (place, answer) in places.into_iter().zip(seen) {
-            answers[place] = Some(answer);
-        }
-    }
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Ok(Observed::default()))).collect()
+/// What machines have in common that are looked at by one list: who asks, and the subscription.
+pub(super) fn account(state: &AzureState) -> [String; 8] {
+    [
+        state.endpoint.clone(),
+        state.environment.clone(),
+        state.subscription_id.to_ascii_lowercase(),
+        state.tenant_id.clone(),
+        state.auth.clone(),
+        state.client_id.clone(),
+        state.client_secret.expose().to_owned(),
+        state.ca_cert.clone(),
+    ]
 }
 
-fn is_same_account(one: &AzureState, other: &AzureState) -> bool {
-    let key = |state: &AzureState| {
-        [
-            state.endpoint.clone(),
-            state.environment.clone(),
-            state.subscription_id.to_ascii_lowercase(),
-            state.tenant_id.clone(),
-            state.auth.clone(),
-            state.client_id.clone(),
-            state.ca_cert.clone(),
-        ]
+/// Looks at the machines of one account: by one list, and where the credentials may not list a whole subscription, at each
+/// alone.
+pub(super) async fn observe_all(
+    arm: &Arm<'_>,
+    machines: Vec<AzureState>,
+) -> Result<Vec<Result<Observed, DriverError>>, DriverError> {
+    let seen = match Seen::all(arm).await {
+        Ok(seen) => Some(seen),
+        // Those who may see one resource group only may not list the subscription.
+        Err(error) if error.to_string().contains("AuthorizationFailed") => None,
+        Err(error) => return Err(error),
     };
-    key(one) == key(other) && one.client_secret == other.client_secret
-}
-
-async fn of_account(
-    azure: &Azure,
-    account: &AzureState,
-    places: &[usize],
-    hosts: &[(Cx<'_>, &DriverState)],
-) -> Vec<Result<Observed, DriverError>> {
-    let cx = &hosts[places[0]].0;
-    // A list is no time to ask somebody to sign in.
-    let arm = match azure.arm(account, cx.store_path, cx.report, false).await {
-        Ok(arm) => arm,
-        Err(error) => return places.iter().map(|_| Err(error.again())).collect(),
-    };
-    let seen = Seen::all(&arm).await;
-    let mut answers = Vec::with_capacity(places.len());
-    for place in places {
-        let record = hosts[*place].1;
-        answers.push(match &seen {
-            Ok(seen) => seen.of(&arm, record).await,
-            // Those who may see one resource group only may not list the subscription.
-            Err(error) if error.to_string().contains("AuthorizationFailed") => {
-                match AzureState::of_machine(record) {
-                    Ok(state) => observe(&arm, state).await,
-                    Err(error) => Err(error),
-                }
+    let seen = seen.as_ref();
+    let looks: Vec<_> = machines
+        .into_iter()
+        .map(|state| async move {
+            match seen {
+                Some(seen) => seen.of(arm, state).await,
+                None => observe(arm, state).await,
             }
-            Err(error) => Err(error.again()),
-        });
-    }
-    answers
+        })
+        .collect();
+    Ok(stream::iter(looks).buffered(AT_ONCE).collect().await)
 }

@@ -1,5 +1,6 @@
 //! What the drivers of clouds share: HTTP clients, the reading of refusals, marks on what is made, files that flags name.
 
+mod accounts;
 mod image;
 mod mark;
 mod trouble;
@@ -13,6 +14,7 @@ use machine_core::{DriverError, ErrorKind, Event, Reporter, Secret};
 use machine_http::api::{Access, Api, Dialect, Poll, Seen, poll};
 use machine_http::{Client, Settings, Url};
 
+pub(crate) use accounts::{all_answers, each_account};
 pub(crate) use image::{UBUNTU_24_04, image_facts};
 pub(crate) use mark::{MACHINE_KEY, Mark, STORE_KEY};
 pub(crate) use trouble::{Reading, hint, trouble};
@@ -167,7 +169,12 @@ pub(crate) fn user_data(flag: &str, path: &str) -> Result<Option<Secret>, Driver
         DriverError::new(ErrorKind::Precreate, format!("--{flag}: {path}: {why}"))
             .with_hint("give a file with a #cloud-config, a script, or another text that cloud-init reads")
     };
-    let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    let metadata = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    // It is read more than once, and a pipe can be read once only.
+    if !metadata.is_file() {
+        return Err(wrong("it is not a regular file".to_owned()));
+    }
+    let size = metadata.len();
     if size > MAX_USER_DATA {
         return Err(wrong(format!("{size} bytes are more than any provider takes")));
     }
@@ -206,6 +213,19 @@ mod tests {
         assert_eq!(endpoint("x-endpoint", "", "https://x.example").unwrap(), "https://x.example");
         assert_eq!(endpoint("x-endpoint", "http://127.0.0.1:1/", "").unwrap(), "http://127.0.0.1:1");
         assert!(endpoint("x-endpoint", "ftp://x", "").is_err());
+    }
+
+    #[test]
+    fn user_data_is_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "#!/bin/sh\n").unwrap();
+        let text = user_data("x-userdata", file.path().to_str().unwrap()).unwrap().unwrap();
+        assert_eq!(text.expose(), "#!/bin/sh\n");
+        assert!(user_data("x-userdata", "").unwrap().is_none());
+        let (error, folder) = (user_data("x-userdata", "/no/such/file").unwrap_err(), std::env::temp_dir());
+        assert_eq!(error.kind(), ErrorKind::Precreate);
+        let error = user_data("x-userdata", folder.to_str().unwrap()).unwrap_err();
+        assert!(error.to_string().ends_with("it is not a regular file"), "{error}");
     }
 
     #[test]

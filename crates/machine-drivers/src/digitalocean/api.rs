@@ -310,9 +310,14 @@ impl Cloud<'_> {
             let number = number.to_string();
             let mut query = filter.to_vec();
             query.extend([("per_page", PAGE), ("page", number.as_str())]);
-            let page: Page<T> = self.send(Call::get(self.url(segments, &query))).await?;
+            let answer = self.api.send(&Call::get(self.url(segments, &query))).await?;
+            let page: Page<T> = answer.json()?;
             if !each(page.items) || page.links.pages.next.is_none() {
                 return Ok(());
+            }
+            if number.parse() == Ok(MOST_PAGES) {
+                // What is missing in a list that was cut off would be taken for gone.
+                return Err(answer.unreadable("the list does not end"));
             }
         }
         Ok(())

@@ -8,7 +8,6 @@ use super::create::{Making, RESUME, look_for, now};
 use super::mark;
 use super::state::{DigitalOceanState, ENGINE_PORT};
 use super::trouble::explain;
-use crate::base::DEFAULT_SSH_PORT;
 
 const EVERYBODY: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
@@ -21,15 +20,20 @@ pub(super) async fn make(making: &mut Making<'_>) -> Result<(), DriverError> {
     if networks.is_empty() || !making.state.firewall_id.is_empty() {
         return Ok(());
     }
-    if making.state.firewall_asked_at != 0 && adopt(making).await? {
-        return Ok(());
+    let asked_before = making.state.firewall_asked_at != 0;
+    if !asked_before {
+        ask(making)?;
     }
-    making.state.firewall_asked_at = now();
-    making.save()?;
-    making.tell("Creating firewall...");
     let tag = mark::machine_tag(&making.state.mark());
     let tagged = making.cloud.make_tag(&tag).await;
     tagged.map_err(|error| explain("the firewall's tag can't be made", &error))?;
+    if asked_before {
+        if adopt(making).await? {
+            return Ok(());
+        }
+        ask(making)?;
+    }
+    making.tell("Creating firewall...");
     let wish = Firewall { tags: vec![tag], ..wanted(&making.state, networks) };
     let error = match making.cloud.make_firewall(&wish).await {
         Ok(made) => return keep(making, made.id),
@@ -43,12 +47,32 @@ pub(super) async fn make(making: &mut Making<'_>) -> Result<(), DriverError> {
     Err(if error.outcome_unknown() { wrong.with_hint(RESUME) } else { wrong })
 }
 
+/// Writes down that it is asked for from now on.
+fn ask(making: &mut Making<'_>) -> Result<(), DriverError> {
+    making.state.firewall_asked_at = now();
+    making.save()
+}
+
+/// Takes a firewall of the machine's name, and makes it what the machine needs: an earlier machine of the name may have left
+/// it, with other networks and without the tag.
 async fn adopt(making: &mut Making<'_>) -> Result<bool, DriverError> {
     let look = || find(making.cloud, &making.state);
-    match look_for(making.state.firewall_asked_at, look).await? {
-        Some(found) => keep(making, found.id).map(|()| true),
-        None => Ok(false),
+    let Some(mut found) = look_for(making.state.firewall_asked_at, look).await? else { return Ok(false) };
+    let tag = mark::machine_tag(&making.state.mark());
+    if !found.tags.contains(&tag) {
+        found.tags.push(tag);
     }
+    set_rules(&mut found, &making.state, making.cx.allow_from);
+    let set = making.cloud.set_firewall(&found.id, &found).await;
+    set.map_err(|error| explain("the firewall can't be changed", &error))?;
+    keep(making, found.id)?;
+    Ok(true)
+}
+
+/// Who may come in by the machine's ports; the user's rules for others stay.
+fn set_rules(firewall: &mut Firewall, state: &DigitalOceanState, networks: &[String]) {
+    firewall.inbound_rules.retain(|rule| !is_ours(rule, state));
+    firewall.inbound_rules.extend(inbound(state, networks));
 }
 
 fn keep(making: &mut Making<'_>, id: String) -> Result<(), DriverError> {
@@ -97,16 +121,41 @@ pub(super) async fn narrow(
         "" => find(cloud, &state).await?,
         id => cloud.firewall(id).await.map_err(trouble)?,
     };
-    if let Some(mut there) = there {
-        there.inbound_rules.retain(|rule| !is_ours(rule, &state));
-        there.inbound_rules.extend(inbound(&state, networks));
+    let (mut there, is_new) = match there {
+        Some(there) => (there, false),
+        None => made(cloud, &state, networks).await?,
+    };
+    if !is_new {
+        // One that an earlier machine of the name left, or from which somebody took the droplet, keeps nobody out.
+        if !there.droplet_ids.contains(&state.droplet_id) {
+            there.droplet_ids.push(state.droplet_id);
+        }
+        set_rules(&mut there, &state, networks);
         cloud.set_firewall(&there.id, &there).await.map_err(trouble)?;
-        state.firewall_id = there.id;
-    } else {
-        let wish = Firewall { droplet_ids: vec![state.droplet_id], ..wanted(&state, networks) };
-        state.firewall_id = cloud.make_firewall(&wish).await.map_err(trouble)?.id;
     }
+    state.firewall_id = there.id;
+    state.firewall_asked_at = 0;
     DriverState::from_typed(&state)
+}
+
+/// A firewall for a droplet that is there, and whether it is new: that of a request whose answer got lost may be an older one.
+async fn made(
+    cloud: &Cloud<'_>,
+    state: &DigitalOceanState,
+    networks: &[String],
+) -> Result<(Firewall, bool), DriverError> {
+    let wish = Firewall { droplet_ids: vec![state.droplet_id], ..wanted(state, networks) };
+    let error = match cloud.make_firewall(&wish).await {
+        Ok(made) => return Ok((made, true)),
+        Err(error) => error,
+    };
+    // Two firewalls can't have one name: it may be there.
+    if (error.outcome_unknown() || error.status() == Some(409))
+        && let Some(found) = look_for(now(), || find(cloud, state)).await?
+    {
+        return Ok((found, false));
+    }
+    Err(explain("the firewall can't be made", &error))
 }
 
 fn wanted(state: &DigitalOceanState, networks: &[String]) -> Firewall {
@@ -128,18 +177,10 @@ fn inbound(state: &DigitalOceanState, networks: &[String]) -> Vec<Value> {
         some => json!({ "addresses": some }),
     };
     let rule = |port: u16| json!({"protocol": "tcp", "ports": port.to_string(), "sources": sources});
-    ports(state).into_iter().map(rule).collect()
-}
-
-/// SSH, the engine, and the retired Swarm's manager where there is one.
-fn ports(state: &DigitalOceanState) -> Vec<u16> {
-    let ssh = if state.base.ssh_port == 0 { DEFAULT_SSH_PORT } else { state.base.ssh_port };
-    let swarm = state.base.swarm_host.rsplit(':').next().and_then(|port| port.parse().ok());
-    let swarm = swarm.filter(|_| state.base.swarm_master);
-    [ssh, ENGINE_PORT].into_iter().chain(swarm).collect()
+    state.base.ports(ENGINE_PORT).into_iter().map(rule).collect()
 }
 
 fn is_ours(rule: &Value, state: &DigitalOceanState) -> bool {
     let port = rule["ports"].as_str().and_then(|port| port.parse().ok());
-    rule["protocol"] == "tcp" && port.is_some_and(|port: u16| ports(state).contains(&port))
+    rule["protocol"] == "tcp" && port.is_some_and(|port: u16| state.base.ports(ENGINE_PORT).contains(&port))
 }

@@ -23,8 +23,8 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use machine_core::{
-    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState,
-    FlagValues, Known, Observed, Owned, Power, Prospect,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec,
+    DriverState, FlagValues, Known, Observed, Owned, Power, Prospect,
 };
 
 pub use state::DigitalOceanState;
@@ -123,7 +123,21 @@ impl Driver for DigitalOcean {
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
-        observe::observe_many(&self.clients, hosts).await
+        cloud::all_answers(self, hosts).await
+    }
+
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
+        let read = |state: &DriverState| {
+            let state: DigitalOceanState = state.typed()?;
+            let token = state.access_token.expose().to_owned();
+            Ok(((token, state.endpoint.clone(), state.ca_cert.clone()), state))
+        };
+        let list = async |members: Vec<(&Cx<'_>, DigitalOceanState)>| {
+            let login = self.login(&members[0].1)?;
+            let cloud = login.cloud(members[0].0.report);
+            Ok(observe::observe_all(&cloud, members.into_iter().map(|(_, state)| state).collect()).await)
+        };
+        cloud::each_account(hosts, answer, read, list).await;
     }
 
     async fn power(&self, cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError> {

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use machine_core::{Cx, DriverError, DriverState, ErrorKind, Observed, State};
+use machine_core::{DriverError, DriverState, ErrorKind, Observed, State};
 
-use super::api::{Cloud, Droplet, Login};
+use super::api::{Cloud, Droplet};
 use super::create::find_droplet;
 use super::mark;
 use super::state::DigitalOceanState;
 use super::trouble::explain;
-use crate::cloud::Clients;
 
 /// Up to how many droplets that a list does not have are asked for one by one; for more, another list is cheaper.
 const FEW: usize = 2;
@@ -101,49 +100,13 @@ fn seen(mut state: DigitalOceanState, droplet: &Droplet) -> Result<Observed, Dri
     Ok(Observed { state: now, changed, last_sign: String::new() })
 }
 
-/// One account, as somebody sees it.
-type Account = (String, String, String);
-
-/// Looks at many: one list an account, of the store's tag if all of its machines have it.
-pub(super) async fn observe_many(
-    clients: &Clients,
-    hosts: &[(Cx<'_>, &DriverState)],
+/// Looks at all machines of an account: one list, of the store's tag if all of them have it.
+pub(super) async fn observe_all(
+    cloud: &Cloud<'_>,
+    machines: Vec<DigitalOceanState>,
 ) -> Vec<Result<Observed, DriverError>> {
-    let mut answers: Vec<Option<Result<Observed, DriverError>>> = hosts.iter().map(|_| None).collect();
-    let mut accounts: BTreeMap<Account, Vec<(usize, DigitalOceanState)>> = BTreeMap::new();
-    for (at, (_, state)) in hosts.iter().enumerate() {
-        match state.typed::<DigitalOceanState>() {
-            Ok(state) => {
-                let token = state.access_token.expose().to_owned();
-                let account = (state.endpoint.clone(), state.ca_cert.clone(), token);
-                accounts.entry(account).or_default().push((at, state));
-            }
-            Err(error) => answers[at] = Some(Err(error)),
-        }
-    }
-    for machines in accounts.into_values() {
-        let report = hosts[machines[0].0].0.report;
-        let login = match Login::of(clients, &machines[0].1) {
-            Ok(login) => login,
-            Err(error) => {
-                for (at, _) in machines {
-                    answers[at] = Some(Err(same(&error)));
-                }
-                continue;
-            }
-        };
-        for (at, answer) in of_account(&login.cloud(report), machines).await {
-            answers[at] = Some(answer);
-        }
-    }
-    answers.into_iter().map(|answer| answer.expect("every account was asked")).collect()
-}
-
-type Answers = Vec<(usize, Result<Observed, DriverError>)>;
-
-async fn of_account(cloud: &Cloud<'_>, machines: Vec<(usize, DigitalOceanState)>) -> Answers {
     let mut wanted: BTreeSet<u64> =
-        machines.iter().map(|(_, state)| state.droplet_id).filter(|id| *id != 0).collect();
+        machines.iter().map(|state| state.droplet_id).filter(|id| *id != 0).collect();
     let mut there: BTreeMap<u64, Droplet> = BTreeMap::new();
     let tag = common_tag(&machines);
     let mut listed = list(cloud, tag.as_deref(), &mut wanted, &mut there).await;
@@ -153,16 +116,15 @@ async fn of_account(cloud: &Cloud<'_>, machines: Vec<(usize, DigitalOceanState)>
         wanted.retain(|_| listed.is_err());
     }
     let mut answers = Vec::with_capacity(machines.len());
-    for (at, state) in machines {
-        let answer = match there.get(&state.droplet_id) {
+    for state in machines {
+        answers.push(match there.get(&state.droplet_id) {
             Some(droplet) => seen(state, droplet),
             None => match &listed {
-                Err(error) => Err(same(error)),
+                Err(error) => Err(error.again()),
                 Ok(()) if is_worth_asking(&state, &wanted, tag.is_some()) => observe(cloud, state).await,
                 Ok(()) => Err(gone(&state)),
             },
-        };
-        answers.push((at, answer));
+        });
     }
     answers
 }
@@ -174,9 +136,9 @@ fn is_worth_asking(state: &DigitalOceanState, missing: &BTreeSet<u64>, by_tag: b
 }
 
 /// The store's tag, where all machines have it.
-fn common_tag(machines: &[(usize, DigitalOceanState)]) -> Option<String> {
-    let store = &machines[0].1.marked_store;
-    let all = !store.is_empty() && machines.iter().all(|(_, state)| state.marked_store == *store);
+fn common_tag(machines: &[DigitalOceanState]) -> Option<String> {
+    let store = &machines.first()?.marked_store;
+    let all = !store.is_empty() && machines.iter().all(|state| state.marked_store == *store);
     all.then(|| mark::store_tag(store))
 }
 
@@ -199,13 +161,4 @@ async fn list(
         !wanted.is_empty()
     });
     listed.await.map_err(|error| explain("the droplets can't be listed", &error))
-}
-
-/// One error for each machine that it concerns.
-fn same(error: &DriverError) -> DriverError {
-    let again = DriverError::new(error.kind(), error.to_string());
-    match error.hint() {
-        Some(hint) => again.with_hint(hint),
-        None => again,
-    }
 }

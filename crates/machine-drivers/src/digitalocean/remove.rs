@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use machine_core::{Cx, DriverError, Event};
+use machine_core::{Cx, DriverError, ErrorKind, Event};
 use machine_http::api::Seen;
 
-use super::api::Cloud;
+use super::api::{Cloud, Firewall};
 use super::create::{find_droplet, look_for};
 use super::observe::is_being_made;
 use super::state::DigitalOceanState;
@@ -24,7 +24,7 @@ pub(super) async fn remove(
     state: &DigitalOceanState,
 ) -> Result<(), DriverError> {
     droplet(cloud, state).await?;
-    own_firewall(cloud, state).await?;
+    own_firewall(cx, cloud, state).await?;
     own_key(cloud, state).await?;
     tag(cx, cloud, state).await;
     Ok(())
@@ -63,9 +63,12 @@ async fn destroy(cloud: &Cloud<'_>, id: u64, state: &DigitalOceanState) -> Resul
     }
 }
 
-async fn own_firewall(cloud: &Cloud<'_>, state: &DigitalOceanState) -> Result<(), DriverError> {
+async fn own_firewall(cx: &Cx<'_>, cloud: &Cloud<'_>, state: &DigitalOceanState) -> Result<(), DriverError> {
     let id = match (state.firewall_id.as_str(), state.firewall_asked_at) {
-        ("", 0) => return Ok(()),
+        ("", 0) => match unrecorded_firewall(cx, cloud, state).await? {
+            Some(found) => found.id,
+            None => return Ok(()),
+        },
         ("", asked_at) => {
             let look = || firewall::find(cloud, state);
             let Some(found) = look_for(asked_at, look).await? else { return Ok(()) };
@@ -75,6 +78,25 @@ async fn own_firewall(cloud: &Cloud<'_>, state: &DigitalOceanState) -> Result<()
     };
     let deleted = cloud.delete_firewall(&id).await;
     deleted.map(drop).map_err(|error| explain("the machine's firewall can't be deleted", &error))
+}
+
+/// A firewall that was made for a droplet that was there, and whose answer nobody has. Who may not read firewalls has made none.
+async fn unrecorded_firewall(
+    cx: &Cx<'_>,
+    cloud: &Cloud<'_>,
+    state: &DigitalOceanState,
+) -> Result<Option<Firewall>, DriverError> {
+    let mut marked = state.clone();
+    if marked.marked_store.is_empty() {
+        cx.store_id.clone_into(&mut marked.marked_store);
+    }
+    if state.droplet_id == 0 || marked.marked_store.is_empty() {
+        return Ok(None);
+    }
+    match firewall::find(cloud, &marked).await {
+        Err(error) if error.kind() == ErrorKind::Credentials => Ok(None),
+        found => found,
+    }
 }
 
 /// Deletes the key, unless it is the user's.

@@ -28,10 +28,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use machine_core::{
-    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState,
-    FlagValues, Known, Observed, Owned, Power, Prospect, Reporter, Secret,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec,
+    DriverState, FlagValues, Known, Observed, Owned, Power, Prospect, Reporter, Secret,
 };
 use machine_http::Client;
 
@@ -116,52 +115,35 @@ impl Entrance {
     }
 }
 
-/// What machines have in common that are looked at by one list.
-type Group = (String, String, String, String, String, String);
+/// What machines have in common that are looked at by one list: who asks, where, the project and the zone. A machine whose
+/// zone nobody knows yet is a group of its own: its name is in the place of that.
+type Group = ([String; 5], Result<String, String>);
 
-fn group(state: &GoogleState) -> Option<Group> {
-    let zone = state.zone()?.to_owned();
-    Some((
+fn group(state: &GoogleState) -> Group {
+    let account = [
         state.endpoint.clone(),
         state.ca_cert.clone(),
         state.auth.expose().to_owned(),
         state.application_credentials.clone(),
         state.project.clone(),
-        zone,
-    ))
+    ];
+    (account, state.zone().map(ToOwned::to_owned).ok_or_else(|| state.base.machine_name.clone()))
 }
 
 impl Google {
     /// Looks at machines of one group.
     async fn look_at_group(
         &self,
-        states: &[&GoogleState],
-        report: &dyn Reporter,
-    ) -> Vec<Result<Observed, DriverError>> {
-        let zone = states[0].zone().unwrap_or_default();
-        let all_of = |error: &DriverError| states.iter().map(|_| Err(error.again())).collect();
-        let entrance = match self.enter(states[0]) {
-            Ok(entrance) => entrance,
-            Err(error) => return all_of(&error),
-        };
-        let listed = async {
-            let compute = entrance.compute(states[0], report)?;
-            let found = observe::look_at_all(&compute, zone, states).await?;
-            Ok((compute, found))
-        };
-        let (compute, found) = match listed.await {
-            Ok(listed) => listed,
-            Err(error) => return all_of(&error),
-        };
-        let mut answers = Vec::with_capacity(states.len());
-        for state in states {
-            answers.push(match found.get(state.name()) {
-                Some(there) => observe::seen(state, there),
-                // Somebody may have taken its labels away, by which it was to be listed.
-                None => observe::look(&compute, state).await,
-            });
+        members: Vec<(&Cx<'_>, GoogleState)>,
+    ) -> Result<Vec<Result<Observed, DriverError>>, DriverError> {
+        let [(cx, first), ..] = members.as_slice() else { return Ok(Vec::new()) };
+        let entrance = self.enter(first)?;
+        let compute = entrance.compute(first, cx.report)?;
+        let states: Vec<&GoogleState> = members.iter().map(|(_, state)| state).collect();
+        match first.zone() {
+            Some(zone) => observe::look_at_all(&compute, zone, &states).await,
+            None => observe::look_at_each(&compute, &states).await,
         }
-        answers
     }
 }
 
@@ -233,36 +215,15 @@ impl Driver for Google {
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
-        let mut answers: Vec<Option<Result<Observed, DriverError>>> = Vec::new();
-        answers.resize_with(hosts.len(), || None);
-        let mut states = Vec::with_capacity(hosts.len());
-        let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
-        for (number, (cx, state)) in hosts.iter().enumerate() {
-            let state = state.typed::<GoogleState>();
-            match state.as_ref().ok().map(group) {
-                Some(Some(group)) => groups.entry(group).or_default().push(number),
-                // A machine whose zone nobody knows yet is looked for by itself.
-                Some(None) => answers[number] = Some(self.observe(cx, hosts[number].1).await),
-                None => {}
-            }
-            states.push(state);
-        }
-        let looks = groups.values().map(|numbers| async {
-            let of_group: Vec<&GoogleState> =
-                numbers.iter().filter_map(|number| states[*number].as_ref().ok()).collect();
-            self.look_at_group(&of_group, hosts[numbers[0]].0.report).await
-        });
-        let looks = join_all(looks).await;
-        for (numbers, seen) in groups.values().zip(looks) {
-            for (number, seen) in numbers.iter().zip(seen) {
-                answers[*number] = Some(seen);
-            }
-        }
-        let unread = |number: usize| match &states[number] {
-            Err(error) => Err(error.again()),
-            Ok(state) => Err(observe::gone(state)),
+        cloud::all_answers(self, hosts).await
+    }
+
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
+        let read = |state: &DriverState| {
+            let state: GoogleState = state.typed()?;
+            Ok((group(&state), state))
         };
-        answers.into_iter().enumerate().map(|(n, answer)| answer.unwrap_or_else(|| unread(n))).collect()
+        cloud::each_account(hosts, answer, read, |members| self.look_at_group(members)).await;
     }
 
     async fn power(&self, cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError> {

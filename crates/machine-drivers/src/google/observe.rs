@@ -14,7 +14,10 @@ use crate::cloud::{MACHINE_KEY, STORE_KEY};
 const FIELDS: &str =
     "id,name,status,zone,machineType,labels,tags,metadata,disks(source,autoDelete),networkInterfaces";
 /// What is asked of each of many.
-const FEW: &str = "id,name,status,zone,machineType,labels,networkInterfaces(networkIP,accessConfigs/natIP)";
+const SOME_FIELDS: &str =
+    "id,name,status,zone,machineType,labels,networkInterfaces(networkIP,accessConfigs/natIP)";
+/// Up to how many instances that a list does not have are asked for one by one.
+const FEW: usize = 2;
 const LOOKING: &str = "the instance can't be looked up";
 
 /// The machine's instance; `None` where there is none. Where the provider chose its zone and nobody has seen it yet,
@@ -89,18 +92,56 @@ pub(super) async fn look(compute: &Compute<'_>, state: &GoogleState) -> Result<O
     }
 }
 
-/// Looks at all machines of one zone with one list. Those without our mark are asked for by one that is not filtered.
+/// Looks at machines one by one.
+pub(super) async fn look_at_each(
+    compute: &Compute<'_>,
+    states: &[&GoogleState],
+) -> Result<Vec<Result<Observed, DriverError>>, DriverError> {
+    let mut answers = Vec::with_capacity(states.len());
+    for state in states {
+        answers.push(look(compute, state).await);
+    }
+    Ok(answers)
+}
+
+/// Looks at all machines of one zone with one list: of our mark where they all have it. What that list does not have may have
+/// lost its labels: few are then asked for one by one, for more a list of the whole zone is cheaper.
 pub(super) async fn look_at_all(
     compute: &Compute<'_>,
     zone: &str,
     states: &[&GoogleState],
-) -> Result<BTreeMap<String, Instance>, DriverError> {
+) -> Result<Vec<Result<Observed, DriverError>>, DriverError> {
     let store = &states[0].store_id;
-    let ours =
-        !store.is_empty() && states.iter().all(|state| state.store_id == *store && !state.use_existing);
-    let filter = if ours { format!("labels.{STORE_KEY} = \"{store}\"") } else { String::new() };
+    // The Go driver's instances have no labels, also where a firewall of ours was made for them later.
+    let is_ours =
+        |state: &&GoogleState| state.store_id == *store && !state.use_existing && state.requests.is_some();
+    let marked = !store.is_empty() && states.iter().all(is_ours);
+    let filter = if marked { format!("labels.{STORE_KEY} = \"{store}\"") } else { String::new() };
+    let mut found = list(compute, zone, &filter).await?;
+    let missing: Vec<&GoogleState> =
+        states.iter().filter(|state| !found.contains_key(state.name())).copied().collect();
+    let mut alone = BTreeMap::new();
+    if marked && missing.len() > FEW {
+        found.extend(list(compute, zone, "").await?);
+    } else if marked {
+        for state in missing {
+            alone.insert(state.name(), look(compute, state).await);
+        }
+    }
+    let mut answer = |state: &GoogleState| match found.get(state.name()) {
+        Some(there) => seen(state, there),
+        None => alone.remove(state.name()).unwrap_or_else(|| Err(gone(state))),
+    };
+    Ok(states.iter().map(|state| answer(state)).collect())
+}
+
+async fn list(
+    compute: &Compute<'_>,
+    zone: &str,
+    filter: &str,
+) -> Result<BTreeMap<String, Instance>, DriverError> {
     let path = compute.own(&format!("zones/{zone}/instances"));
     let doing = "the instances of the zone can't be listed";
-    let found: Vec<Instance> = compute.list(doing, &path, &filter, FEW).await?;
+    let found: Vec<Instance> = compute.list(doing, &path, filter, SOME_FIELDS).await?;
     Ok(found.into_iter().map(|instance| (instance.name.clone(), instance)).collect())
 }

@@ -15,6 +15,11 @@ use crate::cloud::{self, Reading, hint, trouble};
 
 /// Where Hetzner's API is.
 pub(super) const ENDPOINT: &str = "https://api.hetzner.cloud/v1";
+/// More pages than any project has.
+const MOST_PAGES: i64 = 500;
+/// How long something may be in use, or busy with something else: a backup takes minutes. More than a call is tried, so that
+/// what Hetzner says is heard.
+const BUSY_LIMIT: Duration = Duration::from_secs(200);
 /// The largest page that Hetzner gives.
 const PER_PAGE: &str = "50";
 
@@ -37,6 +42,10 @@ pub(super) const READING: Reading = Reading {
             "invalid_input" | "json_error" => (ErrorKind::Config, ""),
             "token_readonly" => (ErrorKind::Credentials, "make a token that may read and write"),
             "maintenance" => (ErrorKind::Unavailable, hint::DOWN),
+            "locked" | "conflict" => (
+                ErrorKind::Unavailable,
+                "something else is being done with it, a backup perhaps: try again in a few minutes",
+            ),
             "protected" => (ErrorKind::Other, "take the protection away in Hetzner's console"),
             _ => return None,
         })
@@ -44,13 +53,22 @@ pub(super) const READING: Reading = Reading {
 };
 
 /// A refusal as Hetzner has it. What is locked by an action that is under way has not been touched: it is asked again.
+/// `RateLimit-Reset` is when the whole quota of an hour is back; one request more may be made each second.
 fn dialect(answer: &Answer) -> Refusal {
     let mut refusal = Refusal::of(answer);
-    refusal.throttled |= matches!(refusal.code.as_str(), "locked" | "conflict" | "rate_limit_exceeded");
+    refusal.throttled |= is_busy(&refusal.code) || refusal.code == "rate_limit_exceeded";
+    if answer.header("retry-after").is_empty() {
+        refusal.retry_after = None;
+    }
     if refusal.request_id.is_empty() {
         answer.header("x-correlation-id").clone_into(&mut refusal.request_id);
     }
     refusal
+}
+
+/// Whether something takes no order because another is being carried out.
+fn is_busy(code: &str) -> bool {
+    matches!(code, "locked" | "conflict")
 }
 
 /// Something with a number and a name.
@@ -70,8 +88,28 @@ pub(super) struct Named {
     /// Of placement groups.
     #[serde(deserialize_with = "zero_if_null")]
     pub servers: Vec<i64>,
+    /// Of server types: where they can be had.
+    #[serde(deserialize_with = "zero_if_null")]
+    pub locations: Vec<Offer>,
     /// Of primary IPs.
     pub ip: String,
+}
+
+/// A location where something can be had.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Offer {
+    pub id: i64,
+    pub name: String,
+    pub deprecation: Option<Deprecation>,
+}
+
+/// That something will not be had for ever.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Deprecation {
+    /// RFC 3339.
+    pub unavailable_after: String,
 }
 
 /// A server, as far as it is looked at.
@@ -86,6 +124,9 @@ pub(super) struct Server {
     pub public_net: PublicNet,
     #[serde(deserialize_with = "zero_if_null")]
     pub private_net: Vec<PrivateNet>,
+    #[serde(deserialize_with = "zero_if_null")]
+    pub volumes: Vec<i64>,
+    pub placement_group: Option<Named>,
 }
 
 /// Its public addresses.
@@ -104,8 +145,10 @@ pub(super) struct Address {
 
 /// An address in a private network.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct PrivateNet {
     pub ip: String,
+    pub network: i64,
 }
 
 /// Something that Hetzner is doing.
@@ -133,6 +176,18 @@ pub(super) struct Created {
     pub action: Action,
     #[serde(default, deserialize_with = "zero_if_null")]
     pub next_actions: Vec<Action>,
+}
+
+/// A key that was made.
+#[derive(Debug, Deserialize)]
+pub(super) struct CreatedKey {
+    pub ssh_key: Named,
+}
+
+/// A placement group that was made. An action may stand beside it.
+#[derive(Debug, Deserialize)]
+pub(super) struct CreatedGroup {
+    pub placement_group: Named,
 }
 
 /// A body of `POST /servers`.
@@ -212,9 +267,10 @@ impl<'a> Project<'a> {
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, DriverError> {
         let doing = format!("{} can't be listed", kind.replace('_', " "));
-        let (mut found, mut page) = (Vec::new(), "1".to_owned());
+        let (mut found, mut page) = (Vec::new(), 1);
         loop {
-            let query = [query, &[("per_page", PER_PAGE), ("page", &page)]].concat();
+            let number = page.to_string();
+            let query = [query, &[("per_page", PER_PAGE), ("page", &number)]].concat();
             let mut answer: Value = self.read(&doing, &[kind], &query).await?;
             let next = answer["meta"]["pagination"]["next_page"].as_i64();
             let items = answer[kind].take();
@@ -223,8 +279,12 @@ impl<'a> Project<'a> {
             })?;
             found.extend(items);
             match next {
-                Some(next) => page = next.to_string(),
                 None => return Ok(found),
+                Some(next) if next > page && next <= MOST_PAGES => page = next,
+                Some(next) => {
+                    let text = format!("{doing}: the list does not end: page {next} comes after page {page}");
+                    return Err(DriverError::new(ErrorKind::Other, text));
+                }
             }
         }
     }
@@ -274,11 +334,13 @@ impl<'a> Project<'a> {
     pub(super) async fn remove(&self, kind: &str, id: i64) -> Result<(), DriverError> {
         let (doing, number) = (format!("{} {id} can't be removed", singular(kind)), id.to_string());
         let what = format!("{} {id} to be free", singular(kind));
-        let answer = cloud::wait_for(self.report, &what, Duration::from_secs(60), async || {
+        let answer = cloud::wait_for(self.report, &what, BUSY_LIMIT, async || {
             match self.send(&doing, Method::DELETE, &[kind, &number], &[], None).await {
                 Ok(answer) => Ok(Seen::Done(Some(answer))),
                 Err(Failed::Api { error, .. }) if error.is_not_found() => Ok(Seen::Done(None)),
-                Err(Failed::Api { error, .. }) if error.code() == "resource_in_use" => {
+                Err(Failed::Api { error, .. })
+                    if error.code() == "resource_in_use" || is_busy(error.code()) =>
+                {
                     Ok(Seen::NotYet(error.to_string()))
                 }
                 Err(error) => Err(error.into()),
@@ -292,7 +354,7 @@ impl<'a> Project<'a> {
         }
     }
 
-    /// Has something done, and waits until it is.
+    /// Has something done, and waits until it is. Waits before that while something else is being done.
     pub(super) async fn act(
         &self,
         kind: &str,
@@ -301,14 +363,35 @@ impl<'a> Project<'a> {
         body: Option<&Value>,
     ) -> Result<(), DriverError> {
         let doing = format!("{} {id}: {action} failed", singular(kind));
-        let path = [kind, &id.to_string(), "actions", action];
-        let answer = self.send(&doing, Method::POST, &path, &[], body).await?;
+        let (number, what) = (id.to_string(), format!("{} {id} to be free", singular(kind)));
+        let path = [kind, &number, "actions", action];
+        let answer = cloud::wait_for(self.report, &what, BUSY_LIMIT, async || {
+            match self.send(&doing, Method::POST, &path, &[], body).await {
+                Ok(answer) => Ok(Seen::Done(answer)),
+                Err(Failed::Api { error, .. }) if is_busy(error.code()) => {
+                    Ok(Seen::NotYet(error.to_string()))
+                }
+                Err(error) => Err(error.into()),
+            }
+        });
+        let answer = answer.await?;
         let body: Value = answer.json().map_err(|error| Failed::Api { doing: doing.clone(), error })?;
         let actions = body.get("actions").cloned().unwrap_or_else(|| json!([body["action"]]));
         let actions: Vec<Action> = serde_json::from_value(actions).map_err(|error| {
             DriverError::new(ErrorKind::Other, format!("{doing}: the answer can't be read: {error}"))
         })?;
         self.wait(&actions, Duration::from_secs(120)).await
+    }
+
+    /// What is being done with a server.
+    pub(super) async fn running_actions(&self, server: i64) -> Result<Vec<Action>, DriverError> {
+        let doing = format!("what is done with server {server} can't be looked at");
+        let path = ["servers", &server.to_string(), "actions"];
+        let mut found: Value =
+            self.read(&doing, &path, &[("status", "running"), ("per_page", PER_PAGE)]).await?;
+        serde_json::from_value(found["actions"].take()).map_err(|error| {
+            DriverError::new(ErrorKind::Other, format!("{doing}: the answer can't be read: {error}"))
+        })
     }
 
     /// Waits until actions have ended.

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use machine_core::{ConfigureContext, Cx, DriverError, DriverState, ErrorKind, FlagValues, Secret};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use super::api::{Named, Project};
+use super::api::{Named, Offer, Project};
 use super::create::{AUTO_SPREAD, find, primary_ip, same_key};
 use super::flags::{self, DEFAULT_IMAGE};
 use super::state::HetznerState;
-use super::{KEY_FILE, config, exclusive, labels, number, seconds, wrong};
+use super::{KEY_FILE, config, exclusive, is_label_value, labels, number, seconds, wrong};
 use crate::base::Base;
 use crate::cloud;
 use crate::source_key::SourceKey;
@@ -108,6 +110,8 @@ fn image(state: &mut HetznerState) -> Result<(), DriverError> {
     match (state.image_id, state.image.as_str(), state.image_arch.as_str()) {
         (0, "", _) => DEFAULT_IMAGE.clone_into(&mut state.image),
         (0, ..) | (_, "", "") => {}
+        // Once the plugin's defaults, which it takes beside a number as if nobody had given them.
+        (_, "ubuntu-20.04" | "ubuntu-18.04" | "ubuntu-16.04" | "debian-9", "") => state.image.clear(),
         (_, "", _) => return Err(exclusive(flags::IMAGE_ARCH, flags::IMAGE_ID)),
         _ => return Err(exclusive(flags::IMAGE, flags::IMAGE_ID)),
     }
@@ -173,6 +177,7 @@ pub(super) async fn precreate(
     if !cx.allow_from.is_empty() {
         firewalls_of_others(wish)?;
     }
+    name(cx)?;
     user_data(wish)?;
     if let Some(key) = SourceKey::new(flags::KEY_PATH, &wish.original_key) {
         key.check()?;
@@ -191,10 +196,50 @@ pub(super) async fn precreate(
     Ok(())
 }
 
-/// Server type and image, and that they fit each other.
+/// That the name can be a host's, and the value of a label.
+fn name(cx: &Cx<'_>) -> Result<(), DriverError> {
+    let name = cx.name.as_str();
+    let fits = |label: &str| {
+        label.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && label.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    if is_label_value(name) && name.split('.').all(fits) {
+        return Ok(());
+    }
+    Err(DriverError::new(ErrorKind::Precreate, format!("{name:?} can't be the name of a server of Hetzner"))
+        .with_hint(
+            "take up to 63 letters, digits, `-` and `.`, with a letter or digit at the ends and around each `.`",
+        ))
+}
+
+/// That the server type can be had in the location. Where Hetzner does not say where, it has to judge by itself.
+fn offered(server_type: &Named, wish: &HetznerState) -> Result<(), DriverError> {
+    let now = OffsetDateTime::now_utc();
+    let is_over = |text: &str| OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|end| end < now);
+    let offers: Vec<&Offer> = server_type
+        .locations
+        .iter()
+        .filter(|offer| !offer.deprecation.as_ref().is_some_and(|end| is_over(&end.unavailable_after)))
+        .collect();
+    let wanted = |offer: &&Offer| offer.name == wish.location || offer.id.to_string() == wish.location;
+    if wish.location.is_empty() || server_type.locations.is_empty() || offers.iter().any(wanted) {
+        return Ok(());
+    }
+    let text = format!("the server type {} can't be had in {}", server_type.name, wish.location);
+    let names: Vec<&str> = offers.iter().map(|offer| offer.name.as_str()).collect();
+    let hint = if names.is_empty() {
+        format!("it is not offered any more: take another --{}", flags::TYPE)
+    } else {
+        format!("it can be had in {}", names.join(", "))
+    };
+    Err(DriverError::new(ErrorKind::Precreate, text).with_hint(hint))
+}
+
+/// Server type and image, and that they fit each other and the location.
 async fn machine(project: &Project<'_>, wish: &HetznerState) -> Result<(), DriverError> {
     let server_type = find(project, "server_types", &wish.server_type, flags::TYPE);
     let (server_type, images) = tokio::try_join!(server_type, images(project, wish))?;
+    offered(&server_type, wish)?;
     let wanted = if wish.image_arch.is_empty() { &server_type.architecture } else { &wish.image_arch };
     if !wish.image_arch.is_empty() && wish.image_arch != server_type.architecture {
         return Err(DriverError::new(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use machine_core::{Checkpoint, Cx, DriverError, DriverState, ErrorKind, Event, Seed};
 use serde_json::{Value, json};
 
-use super::api::{Created, Made, Named, NewServer, Project, Server};
+use super::api::{Action, Created, CreatedGroup, CreatedKey, Made, Named, NewServer, Project, Server};
 use super::state::HetznerState;
 use super::{address, firewall, flags};
 use crate::cloud::Mark;
@@ -18,6 +18,10 @@ const CREATE_LIMIT: Duration = Duration::from_secs(600);
 const MAX_USER_DATA: usize = 32 * 1024;
 /// What a placement group that all machines share is called.
 const AUTO_SPREAD_NAME: &str = "Docker-Machine auto spread";
+/// The label of that group, by which the plugin finds it.
+const AUTO_SPREAD_LABEL: &str = "docker-machine/auto-spread";
+/// The plugin's label of groups that go with the last server in them.
+pub(super) const AUTO_CREATED: &str = "docker-machine/auto-created";
 /// What stands in the state for it, as the plugin has it.
 pub(super) const AUTO_SPREAD: &str = "__auto_spread";
 
@@ -48,7 +52,7 @@ impl Create<'_> {
         // From here on a search by the mark finds whatever was made.
         self.save()?;
         if let Some(server) = self.existing_server().await? {
-            return self.finish(server, &[]).await;
+            return self.finish(server, None).await;
         }
         self.keys(seed).await?;
         self.placement_group().await?;
@@ -59,7 +63,7 @@ impl Create<'_> {
             Ok((server, actions)) => {
                 self.state.server_id = server.id;
                 self.save()?;
-                self.finish(server, &actions).await
+                self.finish(server, actions.as_deref()).await
             }
             Err(error) => {
                 tokio::time::sleep(Duration::from_secs(self.state.wait_on_error)).await;
@@ -92,11 +96,14 @@ impl Create<'_> {
             self.save()?;
         }
         let more = self.state.additional_keys.clone();
-        for (number, key) in more.iter().enumerate().skip(self.state.additional_key_ids.len()) {
+        for (number, key) in more.iter().enumerate().skip(self.state.attached_key_ids.len()) {
             let name = format!("{}-{}", own_name(self.cx), number + 1);
-            let (id, ours) = self.key(&name, key, BTreeMap::new()).await?;
-            // One that was there before stays: its place is held by 0.
-            self.state.additional_key_ids.push(if ours { id } else { 0 });
+            let (id, ours) = self.key(&name, key, self.state.key_labels.clone()).await?;
+            self.state.attached_key_ids.push(id);
+            // One that was there before stays.
+            if ours && !self.state.additional_key_ids.contains(&id) {
+                self.state.additional_key_ids.push(id);
+            }
             self.save()?;
         }
         Ok(())
@@ -121,8 +128,8 @@ impl Create<'_> {
         let labels = marked(self.cx, labels);
         let body = json!({ "name": name, "public_key": public_key, "labels": labels });
         for _ in 0..2 {
-            let perhaps = match self.project.make::<BTreeMap<String, Named>>("ssh_keys", &body).await? {
-                Made::New(made) => return Ok((made.into_values().next().unwrap_or_default().id, true)),
+            let perhaps = match self.project.make::<CreatedKey>("ssh_keys", &body).await? {
+                Made::New(made) => return Ok((made.ssh_key.id, true)),
                 Made::Perhaps(error) => error,
             };
             let all: Vec<Named> = self.project.all("ssh_keys", &[]).await?;
@@ -151,10 +158,14 @@ impl Create<'_> {
         let found = match self.project.find("placement_groups", &wanted).await? {
             Some(found) => found,
             None => {
-                let labels = Mark { machine: String::new(), ..Mark::of(self.cx) }.pairs();
+                let mut labels = Mark { machine: String::new(), ..Mark::of(self.cx) }.pairs();
+                labels.insert(AUTO_CREATED.to_owned(), "true".to_owned());
+                if self.state.placement_group == AUTO_SPREAD {
+                    labels.insert(AUTO_SPREAD_LABEL.to_owned(), "true".to_owned());
+                }
                 let body = json!({ "name": wanted, "type": "spread", "labels": labels });
-                match self.project.make::<BTreeMap<String, Named>>("placement_groups", &body).await? {
-                    Made::New(made) => made.into_values().next().unwrap_or_default(),
+                match self.project.make::<CreatedGroup>("placement_groups", &body).await? {
+                    Made::New(made) => made.placement_group,
                     Made::Perhaps(error) => {
                         self.project.find("placement_groups", &wanted).await?.ok_or(error)?
                     }
@@ -171,17 +182,17 @@ impl Create<'_> {
             return Ok(());
         }
         self.state.firewall_id =
-            firewall::make(self.cx, self.project, self.state.base.ssh_port, self.cx.allow_from, None).await?;
+            firewall::make(self.cx, self.project, &self.state.base, self.cx.allow_from, None).await?;
         self.save()
     }
 
     async fn new_server(&mut self, seed: &Seed) -> Result<NewServer, DriverError> {
         let public_net = self.public_net().await?;
+        let (networks, volumes) = attachments(self.project, &self.state).await?;
         let (project, state) = (self.project, self.state.clone());
         let mut firewalls = numbers(project, "firewalls", &state.firewalls, flags::FIREWALLS).await?;
         firewalls.extend(Some(state.firewall_id).filter(|id| *id != 0));
-        let keys =
-            std::iter::once(&state.key_id).chain(state.additional_key_ids.iter().filter(|id| **id != 0));
+        let keys = std::iter::once(&state.key_id).chain(&state.attached_key_ids);
         Ok(NewServer {
             name: state.base.machine_name.clone(),
             server_type: state.server_type.clone(),
@@ -191,8 +202,8 @@ impl Create<'_> {
             user_data: seed.user_data.expose().to_owned(),
             location: state.location.clone(),
             placement_group: Some(state.placement_group_id).filter(|id| *id != 0),
-            networks: numbers(project, "networks", &state.networks, flags::NETWORKS).await?,
-            volumes: numbers(project, "volumes", &state.volumes, flags::VOLUMES).await?,
+            networks,
+            volumes,
             firewalls: firewalls.into_iter().map(|id| json!({ "firewall": id })).collect(),
             public_net,
         })
@@ -218,36 +229,43 @@ impl Create<'_> {
     }
 
     /// Makes the server. Names are unique in a project, so that it can't be made twice: one that is there with our mark was
-    /// made by a request whose answer got lost.
+    /// made by a request whose answer got lost. With it come the actions that make it, where they are known.
     async fn make_server(
         &mut self,
         wanted: &NewServer,
-    ) -> Result<(Server, Vec<super::api::Action>), DriverError> {
+    ) -> Result<(Server, Option<Vec<Action>>), DriverError> {
         let body = json!(wanted);
         match self.project.make::<Created>("servers", &body).await? {
             Made::New(Created { server, action, mut next_actions }) => {
                 next_actions.insert(0, action);
-                Ok((server, next_actions))
+                Ok((server, Some(next_actions)))
             }
             Made::Perhaps(error) => {
                 let named = self.project.all::<Server>("servers", &[("name", &wanted.name)]).await?;
                 let ours = named.into_iter().find(|server| is_ours(self.cx, &server.labels));
-                Ok((ours.ok_or(error)?, Vec::new()))
+                Ok((ours.ok_or(error)?, None))
             }
         }
     }
 
-    /// Waits until Hetzner has done what it was asked, and keeps the address.
+    /// Waits until Hetzner has done what it was asked, and keeps the address. `actions` are those that make the server;
+    /// `None` where they are of an earlier try: then what came of that is looked at.
     async fn finish(
         mut self,
         server: Server,
-        actions: &[super::api::Action],
+        actions: Option<&[Action]>,
     ) -> Result<HetznerState, DriverError> {
         let limit = match self.state.wait_for_running_timeout {
             0 => CREATE_LIMIT,
             seconds => Duration::from_secs(seconds),
         };
-        self.project.wait(actions, limit).await?;
+        let server = match actions {
+            Some(actions) => {
+                self.project.wait(actions, limit).await?;
+                server
+            }
+            None => complete(self.project, &self.state, server, limit).await?,
+        };
         let server = match address(&self.state, &server) {
             Some(_) => server,
             // A network is attached after the server was made.
@@ -259,6 +277,44 @@ impl Create<'_> {
         self.save()?;
         Ok(self.state)
     }
+}
+
+/// Does again what an earlier try was to do with the server and did not: an action may have failed.
+async fn complete(
+    project: &Project<'_>,
+    state: &HetznerState,
+    server: Server,
+    limit: Duration,
+) -> Result<Server, DriverError> {
+    let id = server.id;
+    let running = project.running_actions(id).await?;
+    project.wait(&running, limit).await?;
+    let server = project.server(id).await?.unwrap_or(server);
+    let (networks, volumes) = attachments(project, state).await?;
+    for network in networks {
+        if !server.private_net.iter().any(|net| net.network == network) {
+            let body = json!({ "network": network });
+            project.act("servers", id, "attach_to_network", Some(&body)).await?;
+        }
+    }
+    for volume in volumes.into_iter().filter(|volume| !server.volumes.contains(volume)) {
+        project.act("volumes", volume, "attach", Some(&json!({ "server": id }))).await?;
+    }
+    if server.status == "off" {
+        project.act("servers", id, "poweron", None).await?;
+    }
+    Ok(server)
+}
+
+/// The networks and volumes that a server is to have.
+async fn attachments(
+    project: &Project<'_>,
+    state: &HetznerState,
+) -> Result<(Vec<i64>, Vec<i64>), DriverError> {
+    tokio::try_join!(
+        numbers(project, "networks", &state.networks, flags::NETWORKS),
+        numbers(project, "volumes", &state.volumes, flags::VOLUMES),
+    )
 }
 
 /// The numbers of things that a flag names.

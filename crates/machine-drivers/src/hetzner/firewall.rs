@@ -8,18 +8,19 @@ use serde_json::{Value, json};
 use super::api::{Made, Named, Project};
 use super::create::{is_ours, marked, own_name};
 use super::state::ENGINE_PORT;
+use crate::base::Base;
 
 /// Makes it, or finds the one that was made; gives its number. `server` is the server that it is applied to at once.
 pub(super) async fn make(
     cx: &Cx<'_>,
     project: &Project<'_>,
-    ssh_port: u16,
+    base: &Base,
     networks: &[String],
     server: Option<i64>,
 ) -> Result<i64, DriverError> {
     let name = own_name(cx);
     let mut body =
-        json!({ "name": name, "labels": marked(cx, BTreeMap::new()), "rules": rules(ssh_port, networks) });
+        json!({ "name": name, "labels": marked(cx, BTreeMap::new()), "rules": rules(base, networks) });
     if let Some(server) = server {
         body["apply_to"] = json!([{ "type": "server", "server": { "id": server } }]);
     }
@@ -28,7 +29,7 @@ pub(super) async fn make(
         Made::Perhaps(error) => {
             let named: Vec<Named> = project.all("firewalls", &[("name", &name)]).await?;
             let ours = named.into_iter().find(|found| is_ours(cx, &found.labels)).ok_or(error)?;
-            narrow(project, ours.id, ssh_port, networks).await?;
+            narrow(project, ours.id, base, networks).await?;
             if server.is_some() {
                 let body = json!({ "apply_to": body["apply_to"] });
                 project.act("firewalls", ours.id, "apply_to_resources", Some(&body)).await?;
@@ -42,20 +43,21 @@ pub(super) async fn make(
 pub(super) async fn narrow(
     project: &Project<'_>,
     id: i64,
-    ssh_port: u16,
+    base: &Base,
     networks: &[String],
 ) -> Result<(), DriverError> {
-    let body = json!({ "rules": rules(ssh_port, networks) });
+    let body = json!({ "rules": rules(base, networks) });
     project.act("firewalls", id, "set_rules", Some(&body)).await
 }
 
 /// What may come in; everything else may not, and everything may go out.
-fn rules(ssh_port: u16, networks: &[String]) -> Value {
-    let rule = |port: u16, what: &str| {
+fn rules(base: &Base, networks: &[String]) -> Value {
+    let names = ["SSH", "Docker", "Swarm"];
+    let rule = |(port, what): (u16, &str)| {
         json!({
             "direction": "in", "protocol": "tcp", "port": port.to_string(), "source_ips": networks,
             "description": what,
         })
     };
-    json!([rule(ssh_port, "SSH"), rule(ENGINE_PORT, "Docker")])
+    base.ports(ENGINE_PORT).into_iter().zip(names).map(rule).collect()
 }

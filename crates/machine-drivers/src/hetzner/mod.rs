@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
-    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState,
-    ErrorKind, FlagError, FlagValues, Known, Observed, Owned, Power, PowerSupport, Prospect, Reporter, State,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec,
+    DriverState, ErrorKind, FlagError, FlagValues, Known, Observed, Owned, Power, PowerSupport, Prospect,
+    Reporter, State,
 };
 use machine_http::api::{ApiError, Token};
 
@@ -27,7 +28,7 @@ use crate::base::Base;
 use crate::cloud::{self, Clients, MACHINE_KEY, STORE_KEY, UBUNTU_24_04, image_facts, trouble};
 use crate::power::unsupported;
 use api::{Named, Project, READING, Server};
-use create::Create;
+use create::{AUTO_CREATED, Create};
 use state::ENGINE_PORT;
 
 /// The driver's name.
@@ -37,6 +38,9 @@ pub const NAME: &str = "hetzner";
 const KEY_FILE: &str = "id_rsa";
 /// What carries a mark, in an order in which it can be removed.
 const KINDS: [&str; 4] = ["servers", "firewalls", "ssh_keys", "placement_groups"];
+
+/// Up to how many servers that a list does not have are asked for one by one.
+const FEW: usize = 2;
 
 /// The driver.
 pub struct Hetzner {
@@ -117,10 +121,24 @@ fn seconds(flags: &FlagValues, flag: &str) -> Result<u64, DriverError> {
 
 fn labels(flags: &FlagValues, flag: &str, what: &str) -> Result<BTreeMap<String, String>, DriverError> {
     let pairs = flags.list(flag).iter().map(|label| match label.split_once('=') {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        Some((key, value)) if is_label_value(value) => Ok((key.to_owned(), value.to_owned())),
+        Some((_, value)) => Err(config(format!("{what} label {label}: Hetzner takes no value {value:?}"))
+            .with_hint(
+                "a value has up to 63 letters, digits, `.`, `_` and `-`, a letter or digit at both ends",
+            )),
         None => Err(config(format!("{what} label {label} is not in key=value format"))),
     });
     pairs.collect()
+}
+
+/// What Hetzner takes as a label's value.
+fn is_label_value(value: &str) -> bool {
+    let ends = value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value.ends_with(|c: char| c.is_ascii_alphanumeric());
+    value.is_empty()
+        || (ends
+            && value.len() <= 63
+            && value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)))
 }
 
 /// The address by which a machine is reached, as far as Hetzner has given one.
@@ -166,11 +184,6 @@ fn observed(state: &HetznerState, server: &Server) -> Result<Observed, DriverErr
 fn gone(state: &HetznerState) -> DriverError {
     DriverError::new(ErrorKind::NotFound, format!("the server {} is gone", state.server_id))
         .with_hint("it was removed elsewhere: `docker-machine rm` forgets the machine")
-}
-
-/// What machines must have in common to be seen by one question.
-fn same_project(one: &HetznerState, other: &HetznerState) -> bool {
-    (&one.access_token, &one.endpoint, &one.ca_cert) == (&other.access_token, &other.endpoint, &other.ca_cert)
 }
 
 #[async_trait]
@@ -234,28 +247,19 @@ impl Driver for Hetzner {
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
-        let mut answers: Vec<Option<Result<Observed, DriverError>>> = Vec::new();
-        let mut asked: Vec<Asked> = Vec::new();
-        for (at, (_, state)) in hosts.iter().enumerate() {
-            let typed = state.typed::<HetznerState>();
-            match typed {
-                Ok(state) if state.server_id == 0 => answers.push(Some(Err(not_made()))),
-                Ok(state) => {
-                    asked.push((at, state));
-                    answers.push(None);
-                }
-                Err(error) => answers.push(Some(Err(error))),
+        cloud::all_answers(self, hosts).await
+    }
+
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
+        let read = |state: &DriverState| {
+            let state: HetznerState = state.typed()?;
+            if state.server_id == 0 {
+                return Err(not_made());
             }
-        }
-        while let Some((first, _)) = asked.first() {
-            let (first, report) = (*first, hosts[*first].0.report);
-            let (group, rest) = split(asked, first);
-            asked = rest;
-            for (at, answer) in self.look_at_project(&group, report).await {
-                answers[at] = Some(answer);
-            }
-        }
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(not_made()))).collect()
+            let token = state.access_token.expose().to_owned();
+            Ok(((token, state.endpoint.clone(), state.ca_cert.clone()), state))
+        };
+        cloud::each_account(hosts, answer, read, |members| self.look_at_project(members)).await;
     }
 
     async fn power(&self, cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError> {
@@ -288,13 +292,13 @@ impl Driver for Hetzner {
     ) -> Result<DriverState, DriverError> {
         let mut state: HetznerState = state.typed()?;
         check::firewalls_of_others(&state)?;
-        let (project, ssh_port) = (self.project(&state, cx.report)?, state.base.ssh_port);
+        let project = self.project(&state, cx.report)?;
         match state.firewall_id {
             0 => {
                 let server = Some(state.server_id);
-                state.firewall_id = firewall::make(cx, &project, ssh_port, networks, server).await?;
+                state.firewall_id = firewall::make(cx, &project, &state.base, networks, server).await?;
             }
-            id => firewall::narrow(&project, id, ssh_port, networks).await?,
+            id => firewall::narrow(&project, id, &state.base, networks).await?,
         }
         DriverState::from_typed(&state)
     }
@@ -349,41 +353,44 @@ impl Hetzner {
     /// Looks at the machines of one project by one list.
     async fn look_at_project(
         &self,
-        group: &[Asked],
-        report: &dyn Reporter,
-    ) -> Vec<(usize, Result<Observed, DriverError>)> {
-        let Some((_, first)) = group.first() else { return Vec::new() };
+        members: Vec<(&Cx<'_>, HetznerState)>,
+    ) -> Result<Vec<Result<Observed, DriverError>>, DriverError> {
+        let [(cx, first), ..] = members.as_slice() else { return Ok(Vec::new()) };
         // The mark keeps other servers of the project off the list, where all machines have it.
-        let marked = !first.store_id.is_empty() && group.iter().all(|(_, s)| s.store_id == first.store_id);
+        let marked = !first.store_id.is_empty() && members.iter().all(|(_, s)| s.store_id == first.store_id);
         let selector = format!("{STORE_KEY}={}", first.store_id);
         let query: &[(&str, &str)] = if marked { &[("label_selector", &selector)] } else { &[] };
-        let listed = match self.project(first, report) {
-            Ok(project) => project.all::<Server>("servers", query).await,
-            Err(error) => Err(error),
+        let project = self.project(first, cx.report)?;
+        let mut servers = by_number(project.all("servers", query).await?);
+        let missing = members.iter().map(|(_, state)| state.server_id);
+        let missing: Vec<i64> = missing.filter(|id| !servers.contains_key(id)).collect();
+        // Who labels a server anew takes our labels away: one that is not listed may run all the same.
+        let rest = if marked { unlisted(&project, &missing).await } else { Ok(BTreeMap::new()) };
+        let unknown = rest.map(|rest| servers.extend(rest));
+        let look = |state: &HetznerState| match (servers.get(&state.server_id), &unknown) {
+            (Some(server), _) => observed(state, server),
+            (None, Ok(())) => Err(gone(state)),
+            (None, Err(error)) => Err(error.again()),
         };
-        match listed {
-            Ok(servers) => {
-                let servers: BTreeMap<i64, Server> = servers.into_iter().map(|s| (s.id, s)).collect();
-                let look = |state: &HetznerState| match servers.get(&state.server_id) {
-                    Some(server) => observed(state, server),
-                    None => Err(gone(state)),
-                };
-                group.iter().map(|(at, state)| (*at, look(state))).collect()
-            }
-            Err(error) => group.iter().map(|(at, _)| (*at, Err(error.again()))).collect(),
-        }
+        Ok(members.iter().map(|(_, state)| look(state)).collect())
     }
 }
 
-/// A machine that is asked about: its place among the questions, and its state.
-type Asked = (usize, HetznerState);
+fn by_number(servers: Vec<Server>) -> BTreeMap<i64, Server> {
+    servers.into_iter().map(|server| (server.id, server)).collect()
+}
 
-/// Those of the same project as the machine at this place, and the others.
-fn split(asked: Vec<Asked>, first: usize) -> (Vec<Asked>, Vec<Asked>) {
-    let Some(model) = asked.iter().find(|(at, _)| *at == first).map(|(_, state)| state.clone()) else {
-        return (Vec::new(), asked);
-    };
-    asked.into_iter().partition(|(_, state)| same_project(state, &model))
+/// Those of these servers that are there, whatever their labels: few are asked for one by one, for more a list of the whole
+/// project is cheaper.
+async fn unlisted(project: &Project<'_>, numbers: &[i64]) -> Result<BTreeMap<i64, Server>, DriverError> {
+    if numbers.len() > FEW {
+        return project.all("servers", &[]).await.map(by_number);
+    }
+    let mut found = BTreeMap::new();
+    for number in numbers {
+        found.extend(project.server(*number).await?.map(|server| (server.id, server)));
+    }
+    Ok(found)
 }
 
 fn already(what: &str) -> DriverError {
@@ -401,6 +408,7 @@ async fn remove(cx: &Cx<'_>, project: &Project<'_>, state: &HetznerState) -> Res
     let mut keys = state.additional_key_ids.clone();
     keys.extend(Some(state.key_id).filter(|_| !state.is_existing_key));
     let mut firewalls = vec![state.firewall_id];
+    let group = group_of(project, state).await?;
     if !state.store_id.is_empty() {
         // What is known is not enough where an answer got lost.
         let mark = format!("{STORE_KEY}={},{MACHINE_KEY}={}", state.store_id, cx.name);
@@ -418,18 +426,35 @@ async fn remove(cx: &Cx<'_>, project: &Project<'_>, state: &HetznerState) -> Res
             project.remove(kind, id).await?;
         }
     }
-    remove_shared_group(project, state).await
+    remove_shared_group(project, state, group).await
 }
 
-/// A placement group that we made goes with the last server in it.
-async fn remove_shared_group(project: &Project<'_>, state: &HetznerState) -> Result<(), DriverError> {
-    if state.placement_group_id == 0 || state.store_id.is_empty() {
+/// The placement group that a machine is in; 0 for none. The plugin does not record it.
+async fn group_of(project: &Project<'_>, state: &HetznerState) -> Result<i64, DriverError> {
+    if !state.store_id.is_empty() || state.server_id == 0 {
+        return Ok(state.placement_group_id);
+    }
+    let server = project.server(state.server_id).await?;
+    Ok(server.and_then(|server| server.placement_group).map_or(0, |group| group.id))
+}
+
+/// A placement group goes with the last server in it where this store made it, or the plugin.
+async fn remove_shared_group(
+    project: &Project<'_>,
+    state: &HetznerState,
+    group: i64,
+) -> Result<(), DriverError> {
+    if group == 0 {
         return Ok(());
     }
-    let Some(group) = project.find("placement_groups", &state.placement_group_id.to_string()).await? else {
+    let Some(group) = project.find("placement_groups", &group.to_string()).await? else {
         return Ok(());
     };
-    if group.labels.get(STORE_KEY) == Some(&state.store_id) && group.servers.is_empty() {
+    let made_along = match group.labels.get(STORE_KEY) {
+        Some(store) => *store == state.store_id,
+        None => group.labels.get(AUTO_CREATED).is_some_and(|value| value == "true"),
+    };
+    if made_along && group.servers.is_empty() {
         project.remove("placement_groups", group.id).await?;
     }
     Ok(())

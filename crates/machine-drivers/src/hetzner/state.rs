@@ -95,6 +95,9 @@ pub struct HetznerState {
     /// Its number, once it is known.
     #[serde(rename = "PlacementGroupID")]
     pub placement_group_id: i64,
+    /// The numbers of `AdditionalKeys` in the project, also of those that were there before.
+    #[serde(rename = "AttachedKeyIDs", deserialize_with = "zero_if_null")]
+    pub attached_key_ids: Vec<i64>,
     /// The firewall of the machine's own; 0 for none.
     #[serde(rename = "FirewallID")]
     pub firewall_id: i64,

@@ -27,8 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use machine_core::{
-    AccountCx, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec, DriverState,
-    ErrorKind, Event, FlagValues, Known, Observed, Owned, Power, Prospect, Reporter,
+    AccountCx, Answers, Capabilities, Checkpoint, ConfigureContext, Cx, Driver, DriverError, DriverSpec,
+    DriverState, ErrorKind, Event, FlagValues, Known, Observed, Owned, Power, Prospect, Reporter,
 };
 
 pub use state::OpenstackState;
@@ -126,27 +126,20 @@ impl Openstack {
     /// Looks at hosts of one account: alone by its id, several by one list.
     async fn look(
         &self,
-        credentials: &Credentials,
-        hosts: &[(&Cx<'_>, OpenstackState)],
-    ) -> Vec<Result<Observed, DriverError>> {
-        let Some((cx, _)) = hosts.first() else { return Vec::new() };
-        let listed = async {
-            let cloud = self.open_with(credentials.clone(), cx.report).await?;
-            if let [(_, alone)] = hosts {
-                return Ok(Vec::from_iter(create::show(&cloud, &alone.machine_id).await?));
-            }
+        hosts: Vec<(&Cx<'_>, OpenstackState)>,
+    ) -> Result<Vec<Result<Observed, DriverError>>, DriverError> {
+        let [(cx, first), others @ ..] = hosts.as_slice() else { return Ok(Vec::new()) };
+        let cloud = self.open(first, cx.report).await?;
+        let servers = if others.is_empty() {
+            Vec::from_iter(create::show(&cloud, &first.machine_id).await?)
+        } else {
             let doing = "the servers can't be listed";
-            cloud.list::<Server>(Service::Compute, &["servers", "detail"], &[], doing).await
+            cloud.list::<Server>(Service::Compute, &["servers", "detail"], &[], doing).await?
         };
-        match listed.await {
-            Err(error) => hosts.iter().map(|_| Err(error.again())).collect(),
-            Ok(servers) => {
-                let by_id: BTreeMap<&str, &Server> =
-                    servers.iter().map(|server| (server.id.as_str(), server)).collect();
-                let find = |state: &OpenstackState| by_id.get(state.machine_id.as_str()).copied();
-                hosts.iter().map(|(_, state)| observed(state, find(state))).collect()
-            }
-        }
+        let by_id: BTreeMap<&str, &Server> =
+            servers.iter().map(|server| (server.id.as_str(), server)).collect();
+        let find = |state: &OpenstackState| by_id.get(state.machine_id.as_str()).copied();
+        Ok(hosts.iter().map(|(_, state)| observed(state, find(state))).collect())
     }
 }
 
@@ -288,28 +281,16 @@ impl Driver for Openstack {
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
-        let mut answers: Vec<Option<Result<Observed, DriverError>>> = hosts.iter().map(|_| None).collect();
-        let mut accounts: BTreeMap<Credentials, Vec<(usize, OpenstackState)>> = BTreeMap::new();
-        for (at, (_, state)) in hosts.iter().enumerate() {
-            let read = OpenstackState::read(state).and_then(|state| {
-                made(&state)?;
-                Ok((Credentials::of(&state)?, state))
-            });
-            match read {
-                Ok((credentials, state)) => accounts.entry(credentials).or_default().push((at, state)),
-                Err(error) => answers[at] = Some(Err(error)),
-            }
-        }
-        let looks = accounts.into_iter().map(async |(credentials, states)| {
-            let (places, members): (Vec<usize>, Vec<_>) =
-                states.into_iter().map(|(at, state)| (at, (&hosts[at].0, state))).unzip();
-            let seen = self.look(&credentials, &members).await;
-            places.into_iter().zip(seen).collect::<Vec<_>>()
-        });
-        for (at, seen) in futures_util::future::join_all(looks).await.into_iter().flatten() {
-            answers[at] = Some(seen);
-        }
-        answers.into_iter().map(|seen| seen.unwrap_or_else(|| Err(address::gone("")))).collect()
+        cloud::all_answers(self, hosts).await
+    }
+
+    async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
+        let read = |state: &DriverState| {
+            let state = OpenstackState::read(state)?;
+            made(&state)?;
+            Ok((Credentials::of(&state)?, state))
+        };
+        cloud::each_account(hosts, answer, read, |members| self.look(members)).await;
     }
 
     async fn power(&self, cx: &Cx<'_>, state: &DriverState, op: Power) -> Result<DriverState, DriverError> {

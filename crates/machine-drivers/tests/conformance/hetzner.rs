@@ -105,6 +105,7 @@ impl Subject for Cloud {
             ),
             ("a key without its file", self.flags(&[("hetzner-existing-key-id", text("7"))])),
             ("a label without a value", self.flags(&[("hetzner-server-label", list(&["a"]))])),
+            ("a label that Hetzner refuses", self.flags(&[("hetzner-key-label", list(&["a=b=c"]))])),
             (
                 "two user data",
                 self.flags(&[("hetzner-user-data", text("#x")), ("hetzner-user-data-file", text("/x"))]),
@@ -132,6 +133,8 @@ impl Subject for Cloud {
             ),
             ("the server type", word("hetzner-server-type", "cx1")),
             ("the location", word("hetzner-server-location", "moon1")),
+            ("the server type in the location", word("hetzner-server-location", "ash")),
+            ("the server type still in the location", word("hetzner-server-location", "hel1")),
             ("the network", self.flags(&[("hetzner-networks", list(&["outside"]))])),
             ("the firewall", self.flags(&[("hetzner-firewalls", list(&["71"]))])),
             ("the volume", self.flags(&[("hetzner-volumes", list(&["none"]))])),
@@ -214,7 +217,7 @@ fn flags_get_to_hetzner() {
         (vec![("hetzner-networks", list(&["inside"]))], "/networks", json!([50])),
         (vec![("hetzner-volumes", list(&["60"]))], "/volumes", json!([60])),
         (vec![("hetzner-firewalls", list(&["office"]))], "/firewalls", json!([{ "firewall": 70 }])),
-        (vec![("hetzner-server-label", list(&["a=b=c"]))], "/labels/a", json!("b=c")),
+        (vec![("hetzner-server-label", list(&["a=b.c"]))], "/labels/a", json!("b.c")),
         (vec![("hetzner-primary-ipv4", text("127.0.0.9"))], "/public_net/ipv4", json!(80)),
         (
             vec![("hetzner-disable-public-ipv6", on.clone())],
@@ -230,8 +233,8 @@ fn flags_get_to_hetzner() {
     assert_eq!(made.str("IPAddress"), "2001:db8:4:2::1");
     let (_, made) = server(&[("hetzner-disable-public", on.clone()), ("hetzner-networks", list(&["50"]))]);
     assert_eq!(made.str("IPAddress"), "10.0.0.2");
-    let (sent, _) = server(&[("hetzner-additional-key", list(&["ssh-ed25519 AAAA other"]))]);
-    assert_eq!(sent["ssh_keys"].as_array().unwrap().len(), 2);
+    let (sent, made) = server(&[("hetzner-image-id", text("170")), ("hetzner-image", text("ubuntu-20.04"))]);
+    assert_eq!((&sent["image"], made.str("Image")), (&json!("170"), ""));
     let (sent, _) = server(&[("hetzner-auto-spread", on)]);
     assert!(sent["placement_group"].as_i64().is_some());
 }
@@ -254,6 +257,71 @@ fn a_lost_answer_makes_nothing_twice() {
         cloud.remove(&bench, &made);
     }
     cloud.as_described();
+}
+
+/// An action of a create fails: what it was to do is done when the create goes on.
+#[test]
+fn a_create_that_goes_on_attaches_what_was_not() {
+    let wanted = [("hetzner-volumes", list(&["data"])), ("hetzner-networks", list(&["inside"]))];
+    for (fails, cut) in [("attach_volume", false), ("attach_to_network", false), ("attach_volume", true)] {
+        let cloud = Cloud::new();
+        let (bench, driver) = (Bench::new(), Hetzner::new());
+        let wish = bench.wish(&driver, &cloud.flags(&wanted));
+        cloud.0.provider().fails.push(fails);
+        let mut journal = Journal::new(Cut::Never);
+        if cut {
+            // Nobody saw the action fail: the answer to the create was lost.
+            cloud.0.trouble(1, Trouble::LostReply, posts("/v1/servers"));
+        }
+        let first = block_on(driver.create(&bench.cx(), wish.clone(), &mut journal));
+        let error = first.unwrap_err();
+        assert!(error.to_string().contains(fails), "{error}");
+        let begun = journal.last_or(&wish);
+        let made = block_on(driver.create(&bench.cx(), begun, &mut Journal::new(Cut::Never))).unwrap();
+        // What it had it is not given again.
+        block_on(driver.create(&bench.cx(), made.clone(), &mut Journal::new(Cut::Never))).unwrap();
+        let provider = cloud.0.provider();
+        let server = provider.all("servers")[0];
+        assert_eq!((&server["volumes"], &server["private_net"][0]["network"]), (&json!([60]), &json!(50)));
+        drop(provider);
+        let exchanges = cloud.0.take_exchanges();
+        let again = exchanges.iter().filter(|e| e.request.path.contains("/actions/")).count();
+        assert_eq!(again, 1, "{fails}");
+        let Some(description) = Description::open("hetzner.openapi.json") else { continue };
+        description.require(&exchanges);
+        cloud.remove(&bench, &made);
+    }
+}
+
+/// The keys are made for the first machine, are there for the second, and get into both.
+#[test]
+fn additional_keys_let_in_whoever_uploaded_them() {
+    let cloud = Cloud::new();
+    let theirs = json!({ "id": 9, "name": "mine", "labels": {}, "public_key": "ssh-ed25519 AAAA me@home", "created": "", "fingerprint": "" });
+    cloud.0.provider().things.entry("ssh_keys").or_default().insert(9, theirs);
+    let given = [
+        ("hetzner-additional-key", list(&["ssh-ed25519 AAAA me", "ssh-ed25519 BBBB other"])),
+        ("hetzner-key-label", list(&["team=blue"])),
+    ];
+    let (bench, driver) = (Bench::new(), Hetzner::new());
+    let first = cloud.make(&bench, &given).unwrap();
+    let keys: Vec<String> = serde_json::from_value(cloud.sent("/v1/servers")["ssh_keys"].clone()).unwrap();
+    let other = first.0["AdditionalKeyIDs"][0].clone();
+    assert_eq!((keys.len(), &keys[1], keys[2].parse().ok()), (3, &"9".to_owned(), other.as_i64()));
+    assert_eq!(first.0["AdditionalKeyIDs"], json!([other]), "as the plugin reads it");
+    assert_eq!(cloud.0.provider().things["ssh_keys"][&other.as_i64().unwrap()]["labels"]["team"], "blue");
+    // A second machine: of another store, which has the same names here.
+    let mut cx = bench.cx();
+    cx.store_id = "0000000000000000";
+    let mut wish = bench.wish(&driver, &cloud.flags(&given));
+    wish.0.insert("MachineName".into(), "second".into());
+    let second = block_on(driver.create(&cx, wish, &mut Journal::new(Cut::Never))).unwrap();
+    let keys: Vec<String> = serde_json::from_value(cloud.sent("/v1/servers")["ssh_keys"].clone()).unwrap();
+    assert_eq!(keys[1..], ["9".to_owned(), other.to_string()]);
+    assert_eq!(second.0["AdditionalKeyIDs"], json!([]));
+    block_on(driver.remove(&cx, &second)).unwrap();
+    block_on(driver.remove(&bench.cx(), &first)).unwrap();
+    assert_eq!(cloud.0.provider().all("ssh_keys").len(), 1, "the user's own stays");
 }
 
 #[test]
@@ -285,6 +353,7 @@ fn who_may_connect_is_narrowed() {
         (&json!("22"), &json!("2376"))
     );
     assert_eq!(firewall["apply_to"][0]["server"]["id"], made.0["ServerID"]);
+    assert_eq!(firewall["rules"].as_array().unwrap().len(), 2);
     let made = narrowed(&["2001:db8::/32"], &made);
     let id = made.0["FirewallID"].as_i64().unwrap();
     assert_eq!(
@@ -292,6 +361,18 @@ fn who_may_connect_is_narrowed() {
         json!(["2001:db8::/32"])
     );
     cloud.remove(&bench, &made);
+    // A manager of the retired Swarm is reached, too.
+    let swarm = [
+        ("swarm-master", FlagValue::Bool(true)),
+        ("swarm-host", text("tcp://0.0.0.0:3377")),
+        ("hetzner-ssh-port", FlagValue::Int(2222)),
+    ];
+    let manager = cloud.make(&bench, &swarm).unwrap();
+    let manager = narrowed(&["203.0.113.7/32"], &manager);
+    let rules = cloud.sent("/v1/firewalls")["rules"].clone();
+    let ports: Vec<&Value> = rules.as_array().unwrap().iter().map(|rule| &rule["port"]).collect();
+    assert_eq!(ports, ["2222", "2376", "3377"]);
+    cloud.remove(&bench, &manager);
     let others = cloud.make(&bench, &[("hetzner-firewalls", list(&["office"]))]).unwrap();
     let refused = block_on(driver.allow_from(&bench.cx(), &others, &["10.0.0.0/8".to_owned()]));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
@@ -324,11 +405,89 @@ fn many_machines_are_one_question() {
     cloud.0.take_exchanges();
     let hosts: Vec<_> = states.iter().map(|state| (bench.cx(), state)).collect();
     let answers = block_on(driver.observe_many(&hosts));
-    assert_eq!(cloud.0.take_exchanges().len(), 3, "120 servers are three pages");
+    assert_eq!(cloud.0.take_exchanges().len(), 4, "120 servers are three pages, and one is not in them");
     assert_eq!(answers[0].as_ref().unwrap().state, State::Running);
     assert_eq!(answers[1].as_ref().unwrap().state, State::Stopped);
     for gone in [5, 119] {
         assert_eq!(answers[gone].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    // Who labels servers anew takes our labels away: they run all the same.
+    for (unmarked, calls) in [(1, 4), (40, 6)] {
+        for id in 1000..1000 + unmarked {
+            cloud.0.provider().things.get_mut("servers").unwrap().get_mut(&id).unwrap()["labels"] =
+                json!({ "team": "blue" });
+        }
+        let answers = block_on(driver.observe_many(&hosts[..119]));
+        assert!(answers.iter().enumerate().all(|(at, seen)| at == 5 || seen.is_ok()), "{answers:?}");
+        // Those that lost their labels are a page less at most.
+        let asked = cloud.0.take_exchanges().len();
+        assert!(asked <= calls, "{unmarked}: {asked}");
+    }
+}
+
+/// Another project whose endpoint never answers: that costs its own machines their answers.
+#[test]
+fn a_silent_project_hurts_no_other() {
+    let cloud = Cloud::new();
+    let bench = Bench::new();
+    let made = cloud.make(&bench, &[]).unwrap();
+    super::silence_hurts_nobody_else(&Hetzner::new(), &bench, &made, "Endpoint");
+    cloud.remove(&bench, &made);
+}
+
+/// Hetzner's `RateLimit-Reset` is when the whole quota is back: in an hour at most.
+#[test]
+fn an_empty_quota_is_waited_for_a_moment() {
+    let cloud = Cloud::new();
+    let hour = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 3000;
+    let empty = refuse(429, "rate_limit_exceeded", "limit").header("ratelimit-reset", &hour.to_string());
+    cloud.0.trouble(1, Trouble::Answer(empty), posts("/v1/servers"));
+    let bench = Bench::new();
+    let made = cloud.make(&bench, &[]).unwrap();
+    cloud.remove(&bench, &made);
+}
+
+/// A backup takes minutes, and an order waits for it: longer than one call is tried.
+#[test]
+fn what_is_locked_is_waited_for() {
+    let cloud = Cloud::new();
+    let (bench, driver) = (Bench::new(), Hetzner::new());
+    let made = cloud.make(&bench, &[]).unwrap();
+    let locked = || Trouble::Answer(refuse(423, "locked", "server is locked by another action"));
+    cloud.0.trouble(9, locked(), |request| request.path.ends_with("/actions/poweroff"));
+    block_on(driver.power(&bench.cx(), &made, Power::Kill)).unwrap();
+    assert!(bench.heard.text().contains("to be free"), "{}", bench.heard.text());
+    cloud.remove(&bench, &made);
+}
+
+#[test]
+fn a_list_without_an_end_is_an_error() {
+    let cloud = Cloud::new();
+    let endless =
+        Reply::json(200, &json!({ "servers": [], "meta": { "pagination": { "page": 1, "next_page": 1 } } }));
+    let lists = |request: &Request| request.method == "GET" && request.path == "/v1/servers";
+    cloud.0.trouble(usize::MAX, Trouble::Answer(endless), lists);
+    let (bench, driver) = (Bench::new(), Hetzner::new());
+    let wish = bench.wish(&driver, &cloud.flags(&[]));
+    let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert!(error.to_string().contains("the list does not end"), "{error}");
+}
+
+#[test]
+fn names_are_refused_before_anything_is_made() {
+    let cloud = Cloud::new();
+    let (bench, driver) = (Bench::new(), Hetzner::new());
+    let wish = bench.wish(&driver, &cloud.flags(&[]));
+    let check = |name: &str| {
+        let name = machine_core::MachineName::new(name).unwrap();
+        block_on(driver.precreate(&machine_core::Cx { name: &name, ..bench.cx() }, &wish))
+    };
+    for name in ["web-", "web.", "a..b", "a-.b", "a.-b", &"a".repeat(64)] {
+        assert_eq!(check(name).unwrap_err().kind(), ErrorKind::Precreate, "{name}");
+    }
+    for name in ["web", "A-1.b", &"a".repeat(63)] {
+        check(name).unwrap();
     }
 }
 
@@ -370,6 +529,35 @@ fn a_machine_of_the_plugin_is_taken_over() {
     assert_eq!(block_on(driver.observe(&bench.cx(), &state)).unwrap().state, State::Stopped);
     block_on(driver.remove(&bench.cx(), &state)).unwrap();
     assert!(cloud.0.provider().all("servers").is_empty());
+}
+
+/// The plugin does not record its placement groups; it knows them by a label, and ours have it, too.
+#[test]
+fn placement_groups_go_with_their_last_server_whoever_made_them() {
+    let cloud = Cloud::new();
+    let (bench, driver) = (Bench::new(), Hetzner::new());
+    let made = cloud.make(&bench, &[("hetzner-auto-spread", FlagValue::Bool(true))]).unwrap();
+    let group = cloud.0.provider().all("placement_groups")[0].clone();
+    for label in ["docker-machine/auto-spread", "docker-machine/auto-created"] {
+        assert_eq!(group["labels"][label], "true", "{group}");
+    }
+    let id = group["id"].as_i64().unwrap();
+    let mut state: DriverState = serde_json::from_str(include_str!("hetzner/plugin.json")).unwrap();
+    state.0.insert("ServerID".into(), made.0["ServerID"].clone());
+    state.0.insert("AccessToken".into(), TOKEN.into());
+    state.0.insert("Endpoint".into(), format!("{}/v1", cloud.0.url()).into());
+    for (labels, left) in [(json!({}), 1), (json!({ "docker-machine/auto-created": "true" }), 0)] {
+        cloud.0.provider().things.get_mut("placement_groups").unwrap().get_mut(&id).unwrap()["labels"] =
+            labels;
+        let server = cloud.0.provider().all("servers").first().map(|server| (*server).clone());
+        block_on(driver.remove(&bench.cx(), &state)).unwrap();
+        assert_eq!(cloud.0.provider().all("placement_groups").len(), left);
+        // Once more, with the server that it had.
+        if let Some(server) = server {
+            let id = server["id"].as_i64().unwrap();
+            cloud.0.provider().things.entry("servers").or_default().insert(id, server);
+        }
+    }
 }
 
 #[test]

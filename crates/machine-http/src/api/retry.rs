@@ -56,9 +56,10 @@ impl<'a> Tries<'a> {
         if !may || self.count >= self.retries.tries {
             return None;
         }
-        let wanted = failed.refusal().and_then(|refusal| refusal.retry_after);
-        let pause = wanted.unwrap_or_else(|| self.backed_off());
-        (self.begin.elapsed() + pause <= self.retries.budget).then_some(pause)
+        // What is wanted is the least: many are told the same, and "now" is said by clocks that are not ours.
+        let wanted = failed.refusal().and_then(|refusal| refusal.retry_after).unwrap_or_default();
+        let pause = wanted.saturating_add(self.backed_off());
+        self.begin.elapsed().checked_add(pause).filter(|end| *end <= self.retries.budget).map(|_| pause)
     }
 
     /// A pause that doubles with each try, half of it left to chance so that many who were refused at once do not all
@@ -71,7 +72,8 @@ impl<'a> Tries<'a> {
 }
 
 /// When a provider wants to be asked again: `Retry-After` (RFC 9110, 10.2.3), else, where we ask too often,
-/// `RateLimit-Reset` in seconds since 1970 as DigitalOcean and Hetzner have it.
+/// `RateLimit-Reset` in seconds since 1970 as DigitalOcean has it. (At Hetzner it is the time when the whole quota is back:
+/// its dialect drops it.)
 pub(super) fn wanted(answer: &Answer) -> Option<Duration> {
     let now = OffsetDateTime::now_utc();
     let text = answer.header("retry-after").trim();
@@ -86,5 +88,35 @@ pub(super) fn wanted(answer: &Answer) -> Option<Duration> {
     }
     let reset: i64 = answer.header("ratelimit-reset").trim().parse().ok()?;
     // A second more: the clocks are not the same.
-    u64::try_from(reset - now.unix_timestamp() + 1).ok().map(Duration::from_secs)
+    let seconds = reset.saturating_sub(now.unix_timestamp()).saturating_add(1);
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Refusal;
+    use super::*;
+
+    fn pause(wanted: Option<Duration>, count: u32) -> Option<Duration> {
+        let retries = Retries::default();
+        let begin = Instant::now() - Duration::from_secs(5);
+        let refusal = Refusal { status: 429, throttled: true, retry_after: wanted, ..Refusal::default() };
+        let failed = ApiError::Refused { call: String::new(), refusal: Box::new(refusal) };
+        Tries { retries: &retries, begin, count }.pause_before_next(&failed, Repeat::Once)
+    }
+
+    #[test]
+    fn a_pause_is_never_nothing_and_never_the_same_for_all() {
+        let wanted = Some(Duration::from_secs(29));
+        let pauses: Vec<Duration> = (0..20).filter_map(|_| pause(wanted, 4)).collect();
+        assert_eq!(pauses.len(), 20);
+        assert!(pauses.iter().all(|pause| (30..=31).contains(&pause.as_secs())), "{pauses:?}");
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]), "all at once");
+        // "Now", said by a clock that is behind ours.
+        assert!(pause(Some(Duration::ZERO), 5).unwrap() >= Duration::from_secs(2));
+        assert_eq!(pause(None, 8), None, "it was tried often enough");
+        assert_eq!(pause(Some(Duration::from_secs(120)), 1), None, "there is no time for it");
+        assert_eq!(pause(Some(Duration::MAX), 1), None);
+        assert_eq!(pause(Some(Duration::from_secs(u64::MAX)), 1), None);
+    }
 }

@@ -6,7 +6,7 @@ mod item;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use machine_lifecycle::Lifecycle;
+use machine_lifecycle::{Debugging, Lifecycle};
 
 use self::filter::Filters;
 use self::item::Item;
@@ -128,7 +128,7 @@ impl List {
 
     async fn with_states(&self, names: Vec<String>) -> Vec<String> {
         let states = machines::all(&names, |name| async move {
-            let asked = self.lifecycle.status(name, &machine_core::Silent);
+            let asked = self.lifecycle.status(name, &Debugging);
             match tokio::time::timeout(self.timeout, asked).await {
                 Ok(Ok(state)) => state,
                 Ok(Err(error)) => {

@@ -323,6 +323,15 @@ fn two_hundred_machines_are_four_pages() {
     assert!(answers.iter().all(Result::is_ok), "one was not seen");
 }
 
+/// An endpoint that never answers costs its own machines their answers.
+#[test]
+fn a_silent_account_hurts_no_other() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    super::super::silence_hurts_nobody_else(driver().as_ref(), &bench, &state, "Endpoint");
+    remove(&bench, &state);
+}
+
 #[test]
 fn a_machine_takes_along_what_is_its_own_and_nothing_else() {
     let (cloud, bench) = (Cloud::new(), Bench::new());

@@ -202,7 +202,7 @@ fn a_create_takes_four_calls() {
         ]
     );
     machine.remove();
-    assert_eq!(cloud.checked().len(), 3, "droplet, key, tag");
+    assert_eq!(cloud.checked().len(), 4, "droplet, key, tag, and whether there is a firewall");
 }
 
 #[test]
@@ -361,6 +361,70 @@ fn a_firewall_is_there_before_the_droplet_and_can_be_narrowed() {
     assert_eq!(cloud.resources(), 0);
 }
 
+/// The answer to the firewall of a droplet that is there gets lost, or whoever asked is killed before it is written down.
+#[test]
+fn a_firewall_that_nobody_recorded_is_found() {
+    let me = ["203.0.113.9/32".to_owned()];
+    let cloud = Cloud::new();
+    let mut machine = Machine::made(&cloud, &[]);
+    ok(machine.observe());
+    cloud.double.trouble(1, Trouble::LostReply, posts("/v2/firewalls"));
+    let narrowed = ok(block(machine.driver.allow_from(&machine.cx(), &machine.state, &me)));
+    assert_eq!(cloud.double.provider().firewalls[0]["id"], narrowed.0["FirewallID"]);
+    // The record does not have it.
+    machine.remove();
+    assert_eq!(cloud.resources(), 0);
+
+    // A token that may not read firewalls has made none.
+    let machine = Machine::made(&cloud, &[]);
+    let forbidden = json!({"id": "forbidden", "message": "You are not authorized to perform this operation"});
+    let reads = |request: &Request| request.method == "GET" && request.path == "/v2/firewalls";
+    cloud.double.trouble(1, Trouble::Answer(Reply::json(403, &forbidden)), reads);
+    machine.remove();
+    assert_eq!(cloud.resources(), 0);
+}
+
+/// A firewall of the machine's name is left from before, with other networks, and holds nobody.
+#[test]
+fn a_firewall_that_was_left_is_made_to_hold_the_droplet() {
+    let me = ["203.0.113.9/32".to_owned()];
+    let left = |cloud: &Cloud| {
+        let mut machine = Machine::made(cloud, &[]);
+        ok(machine.observe());
+        let old = ["192.0.2.0/24".to_owned()];
+        ok(block(machine.driver.allow_from(&machine.cx(), &machine.state, &old)));
+        let firewall = cloud.double.provider().firewalls[0].clone();
+        machine.remove();
+        let mut firewall = firewall;
+        firewall["droplet_ids"] = json!([]);
+        cloud.double.provider().firewalls.push(firewall);
+    };
+    // Narrowed after the first contact.
+    let cloud = Cloud::new();
+    left(&cloud);
+    let mut machine = Machine::made(&cloud, &[]);
+    ok(machine.observe());
+    machine.state = ok(block(machine.driver.allow_from(&machine.cx(), &machine.state, &me)));
+    let firewall = cloud.double.provider().firewalls[0].clone();
+    assert_eq!(firewall["droplet_ids"], json!([machine.state.0["DropletID"]]));
+    assert_eq!(firewall["inbound_rules"][0]["sources"]["addresses"], json!(me));
+    machine.remove();
+    assert_eq!(cloud.resources(), 0);
+
+    // Narrowed from the first rule on.
+    left(&cloud);
+    let mut machine = Machine::wish(&cloud, &[]).narrowed();
+    ok(machine.create(&mut Journal::new(Cut::Never)));
+    let firewall = cloud.double.provider().firewalls[0].clone();
+    let tag = &firewall["tags"][0];
+    assert!(cloud.double.provider().droplets[0]["tags"].as_array().unwrap().contains(tag), "{firewall}");
+    for rule in firewall["inbound_rules"].as_array().unwrap() {
+        assert_eq!(rule["sources"]["addresses"], json!(machine.networks), "{firewall}");
+    }
+    machine.remove();
+    assert_eq!(cloud.resources(), 0);
+}
+
 #[test]
 fn power_waits_and_says_what_is_so() {
     let cloud = Cloud::new();
@@ -488,6 +552,28 @@ fn one_list_shows_all_machines_of_an_account() {
     other.0.insert("AccessToken".into(), json!("dop_v1_expired"));
     let seen = look_at(&[states[20].clone(), other, states[21].clone()]);
     assert_eq!(seen, [Ok(State::Running), Err(ErrorKind::Credentials), Ok(State::Running)]);
+}
+
+/// An endpoint that never answers costs its own machines their answers.
+#[test]
+fn a_silent_account_hurts_no_other() {
+    let cloud = Cloud::new();
+    let machine = Machine::made(&cloud, &[]);
+    super::super::silence_hurts_nobody_else(&machine.driver, &machine.bench, &machine.state, "Endpoint");
+    machine.remove();
+}
+
+#[test]
+fn a_list_without_an_end_is_an_error() {
+    let cloud = Cloud::new();
+    let states = many(&cloud, 1);
+    let next = json!({"pages": {"next": "https://api.digitalocean.com/v2/droplets?page=2"}});
+    let endless = json!({"droplets": [], "links": next, "meta": {"total": 0}});
+    cloud.double.trouble(usize::MAX, Trouble::Answer(Reply::json(200, &endless)), |_| true);
+    let bench = Bench::new();
+    let seen = block(DigitalOcean::new().observe_many(&[(bench.cx(), &states[0])]));
+    let error = seen[0].as_ref().unwrap_err();
+    assert!(error.kind() != ErrorKind::NotFound && error.to_string().contains("does not end"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Lives of machines: what is asked for, what is left, what is found again.
 
-use machine_core::{AccountCx, ErrorKind, Owned, Power};
+use machine_core::{AccountCx, ErrorKind, Observed, Owned, Power};
 use machine_testkit::conformance::STORE_ID;
 
 use super::*;
@@ -128,9 +128,41 @@ fn one_list_is_for_all_machines_of_a_zone() {
         assert_eq!(answers[5].as_ref().unwrap().state, State::Running);
         assert_eq!(answers[6].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(project.calls().len(), 4);
+
+        // Many are gone: one list more, whatever their number.
+        for number in 10..30 {
+            project.double.provider().vms.remove(&(ZONE.into(), format!("dev-{number}")));
+        }
+        let answers = driver.observe_many(&hosts).await;
+        let gone = |seen: &&Result<Observed, DriverError>| {
+            seen.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        };
+        assert_eq!(answers.iter().filter(gone).count(), 21);
+        assert_eq!(answers[5].as_ref().unwrap().state, State::Running, "it has no labels");
+        assert_eq!(project.calls().len(), 3);
+
+        // The Go driver's have no labels, also where a firewall was made for one later: all are listed at once.
+        for state in &mut states {
+            state.0.remove("RequestIDs");
+        }
+        let hosts: Vec<(Cx<'_>, &DriverState)> = benches.iter().map(Bench::cx).zip(&states).collect();
+        driver.observe_many(&hosts).await;
+        let lists = project.double.take_exchanges();
+        assert_eq!(lists.len(), 2);
+        assert!(lists.iter().all(|list| list.request.query("filter").is_empty()));
+        discovery::check(&lists);
         driver.observe_many(&hosts).await;
         discovery::check(&project.double.take_exchanges());
     });
+}
+
+/// An endpoint that never answers costs its own machines their answers.
+#[test]
+fn a_silent_account_hurts_no_other() {
+    let project = Project::new();
+    let made = block(async { ok(Made::of(&project.flags(&[])).await) });
+    super::super::silence_hurts_nobody_else(&made.driver, &made.bench, &made.state, "Endpoint");
+    block(made.remove());
 }
 
 #[test]

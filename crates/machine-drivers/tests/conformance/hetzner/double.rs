@@ -26,6 +26,8 @@ pub struct Project {
     pub in_use: usize,
     /// Whether nobody is let in.
     pub locked_out: bool,
+    /// Actions of which the next fails.
+    pub fails: Vec<&'static str>,
     /// Called when an action has ended well: `create_server`, `start_server`, `stop_server`, `shutdown_server`,
     /// `reboot_server`.
     pub done: Option<Done>,
@@ -44,12 +46,13 @@ impl Default for Project {
             quota: 1000,
             in_use: 0,
             locked_out: false,
+            fails: Vec::new(),
             done: None,
             asked: BTreeMap::new(),
             actions: BTreeMap::new(),
             last: 100,
         };
-        for (id, name) in [(1, "fsn1"), (2, "nbg1")] {
+        for (id, name) in [(1, "fsn1"), (2, "nbg1"), (3, "hel1"), (4, "ash")] {
             project.put("locations", id, place(id, name));
         }
         for (id, name, arch) in [(22, "cx23", "x86"), (45, "cax11", "arm")] {
@@ -112,7 +115,14 @@ impl Project {
             *left -= 1;
             return Some(action.clone());
         }
-        if action["status"] == "success" {
+        if action["status"] != "running" {
+            return Some(action.clone());
+        }
+        if let Some(at) = self.fails.iter().position(|command| action["command"] == *command) {
+            self.fails.remove(at);
+            action["status"] = "error".into();
+            action["finished"] = TIME.into();
+            action["error"] = json!({ "code": "action_failed", "message": "Action failed" });
             return Some(action.clone());
         }
         action["status"] = "success".into();
@@ -129,6 +139,12 @@ impl Project {
         match command.as_str() {
             "start_server" | "reboot_server" => self.set_status(server, "running"),
             "stop_server" | "shutdown_server" => self.set_status(server, "off"),
+            "attach_volume" => {
+                let asked = self.asked.get(&server).map(|asked| asked["volumes"].clone());
+                if let (Some(server), Some(volumes)) = (self.server(server), asked) {
+                    server["volumes"] = volumes;
+                }
+            }
             "attach_to_network" => {
                 if let Some(server) = self.server(server) {
                     server["private_net"] = json!([{ "ip": "10.0.0.2", "network": 50, "alias_ips": [], "mac_address": "86:00:ff:2a:7d:e1" }]);
@@ -154,6 +170,9 @@ impl Project {
     }
 
     fn make_server(&mut self, body: &Value) -> Reply {
+        if let Some(refusal) = refused_labels(body) {
+            return refusal;
+        }
         if self.taken("servers", &body["name"]) {
             return refuse(409, "uniqueness_error", "server name is already used");
         }
@@ -193,12 +212,17 @@ impl Project {
         if let Some(group) = body["placement_group"].as_i64()
             && let Some(group) = self.things.get_mut("placement_groups").and_then(|all| all.get_mut(&group))
         {
-            group["servers"] = json!([id]);
+            group["servers"].as_array_mut().unwrap().push(id.into());
+            let group = group.clone();
+            self.server(id).unwrap()["placement_group"] = group;
         }
         let action = self.action("create_server", "server", id);
         let mut next = vec![self.action("start_server", "server", id)];
         if body["networks"].as_array().is_some_and(|networks| !networks.is_empty()) {
             next.push(self.action("attach_to_network", "server", id));
+        }
+        if body["volumes"].as_array().is_some_and(|volumes| !volumes.is_empty()) {
+            next.push(self.action("attach_volume", "server", id));
         }
         Reply::json(
             201,
@@ -207,6 +231,9 @@ impl Project {
     }
 
     fn make(&mut self, kind: &'static str, word: &str, body: &Value, more: Value) -> Reply {
+        if let Some(refusal) = refused_labels(body) {
+            return refusal;
+        }
         let same_key = self
             .all(kind)
             .iter()
@@ -228,6 +255,9 @@ impl Project {
         let mut answer = json!({ word: thing });
         if kind == "firewalls" {
             answer["actions"] = json!([]);
+        }
+        if kind == "placement_groups" {
+            answer["action"] = Value::Null;
         }
         Reply::json(201, &answer)
     }
@@ -271,7 +301,7 @@ impl Project {
         }
         if kind == "servers" {
             for group in self.things.entry("placement_groups").or_default().values_mut() {
-                group["servers"] = json!([]);
+                group["servers"].as_array_mut().unwrap().retain(|server| *server != id);
             }
             let action = self.action("delete_server", "server", id);
             return Reply::json(200, &json!({ "action": action }));
@@ -286,17 +316,24 @@ impl Project {
         if action == "set_rules" {
             thing["rules"] = rules(&body["rules"]);
         }
+        if kind == "volumes" && action == "attach" {
+            let server = body["server"].as_i64().unwrap_or_default();
+            thing["server"] = server.into();
+            if let Some(server) = self.server(server) {
+                server["volumes"].as_array_mut().unwrap().push(id.into());
+            }
+        }
         let command = match action {
+            "attach" => "attach_volume",
             "poweron" => "start_server",
             "poweroff" => "stop_server",
             "shutdown" => "shutdown_server",
             "reboot" => "reboot_server",
             other => other,
         };
-        let word = if kind == "servers" { "server" } else { "firewall" };
-        let started = self.action(command, word, id);
+        let started = self.action(command, kind.trim_end_matches('s'), id);
         let answer =
-            if kind == "servers" { json!({ "action": started }) } else { json!({ "actions": [started] }) };
+            if kind == "firewalls" { json!({ "actions": [started] }) } else { json!({ "action": started }) };
         Reply::json(201, &answer)
     }
 }
@@ -316,6 +353,19 @@ impl Provider for Project {
                 let wanted: Vec<i64> = wanted.map(number).collect();
                 let found: Vec<Value> = wanted.into_iter().filter_map(|id| self.look(id)).collect();
                 Reply::json(200, &json!({ "actions": found }))
+            }
+            ("GET", ["servers", id, "actions"]) => {
+                let resource = json!([{ "id": number(id), "type": "server" }]);
+                let status = request.query("status");
+                let found: Vec<&Value> = (self.actions.values())
+                    .map(|(action, _)| action)
+                    .filter(|action| action["resources"] == resource && action["status"] == status.as_str())
+                    .collect();
+                let pages = json!({ "pagination": {
+                    "page": 1, "per_page": 50, "previous_page": null, "next_page": null, "last_page": 1,
+                    "total_entries": found.len(),
+                } });
+                Reply::json(200, &json!({ "actions": found, "meta": pages }))
             }
             ("GET", [kind]) => self.list(kind, request),
             ("GET", [kind, id]) => match self.things.get(*kind).and_then(|all| all.get(&number(id))) {
@@ -338,6 +388,20 @@ impl Provider for Project {
             _ => refuse(404, "not_found", "no such path"),
         }
     }
+}
+
+/// Labels whose values are not as Hetzner's description says.
+fn refused_labels(body: &Value) -> Option<Reply> {
+    let fits = |value: &str| {
+        let ends = |c: char| c.is_ascii_alphanumeric();
+        value.is_empty()
+            || (value.len() <= 63
+                && value.starts_with(ends)
+                && value.ends_with(ends)
+                && value.chars().all(|c| ends(c) || "._-".contains(c)))
+    };
+    let mut values = body["labels"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str);
+    values.any(|value| !fits(value)).then(|| refuse(422, "invalid_input", "invalid input in field 'labels'"))
 }
 
 /// Rules as they are shown: with the networks of both directions.
@@ -375,7 +439,15 @@ fn server_type(id: i64, name: &str, arch: &str) -> Value {
     json!({
         "id": id, "name": name, "description": name, "cores": 2, "memory": 4.0, "disk": 40,
         "deprecated": false, "prices": [], "storage_type": "local", "cpu_type": "shared", "architecture": arch,
-        "category": "cost_optimized", "deprecation": null, "locations": [],
+        "category": "cost_optimized", "deprecation": null,
+        "locations": [
+            { "id": 1, "name": "fsn1", "deprecation": null },
+            { "id": 2, "name": "nbg1", "deprecation": null },
+            {
+                "id": 3, "name": "hel1",
+                "deprecation": { "announced": "2024-01-30T23:55:00Z", "unavailable_after": "2024-04-30T23:55:00Z" },
+            },
+        ],
     })
 }
 

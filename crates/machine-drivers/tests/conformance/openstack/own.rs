@@ -541,6 +541,14 @@ fn two_hundred_machines_by_one_list_a_page() {
     assert!(seen[1].is_ok());
 }
 
+/// A keystone that never answers costs its own machines their answers.
+#[test]
+fn a_silent_account_hurts_no_other() {
+    let made = Made::with(&[]);
+    super::super::silence_hurts_nobody_else(&made.driver, &made.bench, &made.state, "AuthUrl");
+    made.remove();
+}
+
 /// docker-machine 0.16.2 with the same flags, where everything is ready at the first look, counted in its source: versions of
 /// keystone, token, network, flavor, image, network of the pool, tenant, key pair, server, a look at it, floating IPs, ports,
 /// floating IP; then a look for its being up, for its certificate, for the check of the engine.
