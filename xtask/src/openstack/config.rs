@@ -23,13 +23,15 @@ password=svc
 region_name=RegionOne
 ";
 
-/// `@LOGIN@` and `@DB@` are filled in; what every service needs is added.
+/// `@LOGIN@` is filled in; what every service needs is added. Services usually believe a token for five minutes without
+/// asking keystone again; here they always ask, so that a changed password counts at once.
 fn service(name: &str, text: &str) -> String {
     let own = text.replace("@LOGIN@\n", LOGIN);
     let database = if name == "placement" { "placement_database" } else { "database" };
     format!(
         "{own}[{database}]\nconnection=mysql+pymysql://root:x@127.0.0.1/{name}\n[oslo_concurrency]\nlock_path=/cl/lock\n\
-         [keystone_authtoken]\nwww_authenticate_uri=http://127.0.0.1:5000\nservice_token_roles_required=true\n{LOGIN}"
+         [keystone_authtoken]\nwww_authenticate_uri=http://127.0.0.1:5000\nservice_token_roles_required=true\n\
+         token_cache_time=-1\n{LOGIN}"
     )
 }
 
@@ -41,6 +43,11 @@ provider=fernet
 key_repository=/cl/fernet
 [credential]
 key_repository=/cl/cred
+[identity]
+password_hash_rounds=4
+[cache]
+enabled=true
+backend=dogpile.cache.memory
 ";
 
 const GLANCE: &str = "[DEFAULT]
@@ -131,6 +138,7 @@ image_conversion_dir=/cl/state/conversion
 enabled_backends=null
 glance_api_servers=http://127.0.0.1:9292
 auth_strategy=keystone
+periodic_interval=10
 api_paste_config=/etc/cinder/api-paste.ini
 [null]
 volume_driver=machine_null_volume.Null

@@ -9,7 +9,7 @@ use machine_core::{
 };
 use machine_drivers::openstack::Openstack;
 use machine_testkit::conformance::{AUTHORIZED_KEY, Bench, Cut, Journal, STORE_ID, full_text};
-use machine_testkit::double::{Double, Request, Trouble};
+use machine_testkit::double::{Double, Reply, Request, Trouble};
 use serde_json::{Value, json};
 
 use super::cloud::{self, APPLICATION, APPLICATION_SECRET, Cloud, FloatingIp, PASSWORD};
@@ -245,6 +245,37 @@ fn a_token_and_addresses_of_other_versions() {
         );
         let driver = Openstack::new();
         block_on(driver.precreate(&bench.cx(), &bench.wish(&driver, &given))).unwrap();
+    }
+}
+
+#[test]
+fn keystone_says_of_a_token_that_ended_that_it_is_not_found() {
+    let double = start();
+    let given = [
+        ("openstack-username", text("")),
+        ("openstack-password", text("")),
+        ("openstack-token", text("gAAAAABended")),
+    ];
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &flags(&double.url(), &given));
+    let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error:?}");
+    assert!(error.hint().unwrap().contains("the token ended"), "{error:?}");
+    assert!(!full_text(&error).contains("gAAAAABended"), "{error:?}");
+}
+
+#[test]
+fn an_address_that_is_not_keystones() {
+    let versions = json!({"choices": [{"id": "v2.1", "status": "CURRENT", "links": []}]});
+    for reply in [Reply::json(300, &versions), Reply::text(404, "text/html", "<html>404 Not Found</html>")] {
+        let double = start();
+        double.trouble(1, Trouble::Answer(reply), |_| true);
+        let (driver, bench) = (Openstack::new(), Bench::new());
+        let wish = bench.wish(&driver, &flags(&double.url(), &[]));
+        let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().starts_with("no keystone answers at http://127.0.0.1:"), "{error:?}");
+        assert!(error.hint().is_some());
     }
 }
 
