@@ -4,11 +4,11 @@
 pub fn files() -> Vec<(&'static str, String)> {
     vec![
         ("keystone.conf", KEYSTONE.to_owned()),
-        ("glance.conf", service("glance", GLANCE)),
-        ("placement.conf", service("placement", PLACEMENT)),
-        ("nova.conf", service("nova", NOVA)),
-        ("neutron.conf", service("neutron", NEUTRON)),
-        ("cinder.conf", service("cinder", CINDER)),
+        ("glance.conf", service("glance", "image", GLANCE)),
+        ("placement.conf", service("placement", "placement", PLACEMENT)),
+        ("nova.conf", service("nova", "compute", NOVA)),
+        ("neutron.conf", service("neutron", "network", NEUTRON)),
+        ("cinder.conf", service("cinder", "volumev3", CINDER)),
     ]
 }
 
@@ -25,13 +25,14 @@ region_name=RegionOne
 
 /// `@LOGIN@` is filled in; what every service needs is added. Services usually believe a token for five minutes without
 /// asking keystone again; here they always ask, so that a changed password counts at once.
-fn service(name: &str, text: &str) -> String {
+/// By its type a service knows whether an application credential's access rules let somebody in.
+fn service(name: &str, kind: &str, text: &str) -> String {
     let own = text.replace("@LOGIN@\n", LOGIN);
     let database = if name == "placement" { "placement_database" } else { "database" };
     format!(
         "{own}[{database}]\nconnection=mysql+pymysql://root:x@127.0.0.1/{name}\n[oslo_concurrency]\nlock_path=/cl/lock\n\
          [keystone_authtoken]\nwww_authenticate_uri=http://127.0.0.1:5000\nservice_token_roles_required=true\n\
-         token_cache_time=-1\n{LOGIN}"
+         token_cache_time=-1\nservice_type={kind}\n{LOGIN}"
     )
 }
 
@@ -99,6 +100,9 @@ send_service_user_token=true
 @LOGIN@
 [conductor]
 workers=1
+[oslo_policy]
+enforce_scope=true
+enforce_new_defaults=true
 [scheduler]
 workers=1
 discover_hosts_in_cells_interval=5

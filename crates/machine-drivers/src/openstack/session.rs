@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use super::credentials::Credentials;
-use super::trouble::{dialect, trouble};
+use super::trouble::{dialect, no_token, trouble};
 use crate::cloud;
 
 /// The header that carries the token.
@@ -225,7 +225,7 @@ fn not_let_in(credentials: &Credentials, error: &ApiError) -> DriverError {
             DriverError::new(ErrorKind::Config, text)
                 .with_hint("give the address that the dashboard shows under API Access, up to /v3")
         }
-        _ => trouble("can't log in to OpenStack", error),
+        _ => no_token(error),
     }
 }
 
@@ -243,6 +243,7 @@ struct Page<T> {
         alias = "security_groups",
         alias = "security_group_rules",
         alias = "volumes",
+        alias = "volume_types",
         alias = "keypairs",
         alias = "server_groups",
         alias = "availabilityZoneInfo"

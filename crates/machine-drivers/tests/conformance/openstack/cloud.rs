@@ -859,6 +859,14 @@ impl Cloud {
 
     fn cinder(&mut self, method: &str, path: &[&str], request: &Request) -> Reply {
         match (method, path) {
+            ("GET", ["types"]) => {
+                let kind = |id: &str, name: &str| {
+                    json!({"id": id, "name": name, "is_public": true, "description": null, "extra_specs": {},
+                        "qos_specs_id": null, "os-volume-type-access:is_public": true})
+                };
+                let all = [kind("a1c0b9d2", "__DEFAULT__"), kind("b7e1f3a4", "ssd")];
+                Reply::json(200, &json!({"volume_types": all}))
+            }
             ("GET", ["volumes", "detail"]) => {
                 Reply::json(200, &json!({"volumes": self.volumes.values().collect::<Vec<_>>()}))
             }

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use machine_core::FlagValues;
+use machine_core::{Driver, ErrorKind, FlagValue, FlagValues};
 use machine_drivers::openstack::Openstack;
-use machine_testkit::conformance::{self, Fault, Subject};
+use machine_testkit::conformance::{self, Bench, Cut, Fault, Journal, Subject};
 use machine_testkit::double::{Double, Reply, Trouble};
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ use super::{any_call, flags, life, makes_something, recorded};
 use crate::text;
 
 const PASSWORD: &str = "demo-password";
+
+/// The page that says which access rules are enough.
+const PAGE: &str = include_str!("../../../../../docs/drivers/openstack.md");
 
 struct Real {
     double: Double<Relay>,
@@ -57,7 +60,7 @@ impl Real {
         }
     }
 
-    fn flags(&self, more: &[(&str, machine_core::FlagValue)]) -> FlagValues {
+    fn flags(&self, more: &[(&str, FlagValue)]) -> FlagValues {
         let mut given = vec![("openstack-password", text(PASSWORD))];
         given.extend_from_slice(more);
         flags(&self.double.url(), &given)
@@ -109,7 +112,9 @@ impl Subject for Real {
     }
 
     fn unmet_flags(&self) -> Vec<(&'static str, FlagValues)> {
-        [
+        let volume = ("openstack-volume-size", FlagValue::Int(1));
+        let volume = [volume, ("openstack-volume-type", text("nosuch"))];
+        let plain = [
             ("the password", "openstack-password", "wrong password"),
             ("the project", "openstack-tenant-name", "other"),
             ("the region", "openstack-region", "RegionThree"),
@@ -121,8 +126,8 @@ impl Subject for Real {
             ("the zone", "openstack-availability-zone", "mars"),
             ("the server group", "openstack-server-group-name", "nosuch"),
         ]
-        .map(|(what, flag, value)| (what, self.flags(&[(flag, text(value))])))
-        .into()
+        .map(|(what, flag, value)| (what, self.flags(&[(flag, text(value))])));
+        [&plain[..], &[("the type of volumes", self.flags(&volume))]].concat()
     }
 
     fn resources(&self) -> usize {
@@ -214,4 +219,66 @@ fn a_life_with_everything_on_a_real_one() {
         let lines: Vec<String> = exchanges.iter().map(ToString::to_string).collect();
         std::fs::write(file, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
     }
+}
+
+/// The rules that the page lists.
+fn access_rules() -> Vec<Value> {
+    let mut rules = Vec::new();
+    for line in PAGE.lines().filter(|line| line.starts_with("    ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [service, method @ ("GET" | "POST" | "PUT" | "DELETE"), paths @ ..] = words.as_slice() {
+            rules
+                .extend(paths.iter().map(|path| json!({"service": service, "method": method, "path": path})));
+        }
+    }
+    rules
+}
+
+#[test]
+#[ignore = "needs a real OpenStack: cargo xtask openstack test"]
+fn the_access_rules_of_the_page_are_enough() {
+    let (real, rules) = (Real::new(), access_rules());
+    assert!(rules.len() > 20, "{rules:?}");
+    let make = |name: &str, rules: &[Value]| {
+        let demo = real.demo.lock().unwrap();
+        let path = format!("v3/users/{}/application_credentials", demo.user);
+        let name = format!("{name}-{}", std::process::id());
+        let wish = json!({"application_credential": {"name": name, "access_rules": rules}});
+        let made = demo.ask("POST", "identity", &path, &wish)["application_credential"].clone();
+        let word = |key: &str| text(made[key].as_str().unwrap());
+        let given = [
+            ("openstack-username", text("")),
+            ("openstack-password", text("")),
+            ("openstack-tenant-name", text("")),
+            ("openstack-application-credential-id", word("id")),
+            ("openstack-application-credential-secret", word("secret")),
+        ];
+        given.to_vec()
+    };
+    let narrow = make("narrow", &rules);
+    life(|more| real.flags(&[&narrow[..], more].concat()));
+    // They count: with fewer it does not go.
+    let fewer: Vec<Value> = rules.into_iter().filter(|rule| rule["service"] != "image").collect();
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &real.flags(&make("narrower", &fewer)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error:?}");
+    assert!(error.hint().unwrap().contains("access rules"), "{error:?}");
+}
+
+#[test]
+#[ignore = "needs a real OpenStack: cargo xtask openstack test"]
+fn who_may_only_read_hears_which_role_is_needed() {
+    let real = Real::new();
+    let given = [("openstack-username", text("reader")), ("openstack-password", text("reader"))];
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &real.flags(&given));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(async {
+        driver.precreate(&bench.cx(), &wish).await.unwrap();
+        driver.create(&bench.cx(), wish, &mut Journal::new(Cut::Never)).await.unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error:?}");
+    assert!(error.hint().unwrap().contains("member"), "{error:?}");
 }
