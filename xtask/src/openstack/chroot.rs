@@ -163,6 +163,10 @@ impl Chroot {
                 return Err(format!("{} is still mounted", self.path(below).display()).into());
             }
         }
+        // What is half removed is not installed.
+        if self.is_installed() {
+            fs::remove_file(self.path("cl.installed"))?;
+        }
         Ok(fs::remove_dir_all(&self.folder)?)
     }
 }

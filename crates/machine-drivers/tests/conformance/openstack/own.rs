@@ -279,6 +279,22 @@ fn an_address_that_is_not_keystones() {
     }
 }
 
+/// A service's answer to a call for which an application credential has no access rule.
+#[test]
+fn a_call_without_an_access_rule() {
+    let double = start();
+    let error = json!({"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."});
+    let reply = Reply::json(401, &json!({ "error": error }));
+    double.trouble(9, Trouble::Answer(reply), |request| request.path.starts_with("/image/"));
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &flags(&double.url(), &[]));
+    let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error:?}");
+    assert!(error.hint().unwrap().contains("access rules"), "{error:?}");
+    let logins = double.take_exchanges().iter().filter(|e| e.request.path.ends_with("/auth/tokens")).count();
+    assert_eq!(logins, 2, "one more token is tried, and no third");
+}
+
 #[test]
 fn a_token_that_ended_is_renewed() {
     let made = Made::with(&[]);
@@ -365,6 +381,10 @@ fn the_record_of_a_cloud_names_its_file() {
     let wish = prospect.wish.unwrap();
     let file = std::env::current_dir().unwrap().join("c.yaml");
     assert_eq!(wish.str("ClientConfigFile"), file.to_str().unwrap());
+    // Whoever names the same file in short means the same account.
+    let account = format!("{}:mine/RegionOne", file.display());
+    assert_eq!(driver.account(&wish).unwrap(), account);
+    assert_eq!(driver.account(&state).unwrap(), account);
 }
 
 /// Each call that makes something: its reply gets lost, and afterwards nothing is there twice, and all of it goes.
