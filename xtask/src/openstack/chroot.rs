@@ -14,8 +14,9 @@ use crate::{Outcome, workspace};
 /// The network namespace. Every address in it is this computer's.
 pub const NAMESPACE: &str = "machine-openstack";
 
-const PACKAGES: &str = "keystone,glance-api,placement-api,nova-api,nova-conductor,nova-scheduler,nova-compute,neutron-server,\
-                        cinder-api,cinder-scheduler,cinder-volume,rabbitmq-server,mariadb-server,python3-openstackclient,\
+/// nova's hypervisor is its fake one. A package of one must be named, and ironic's brings no qemu and no libvirt along.
+const PACKAGES: &str = "keystone,glance-api,placement-api,nova-api,nova-conductor,nova-scheduler,nova-compute,\
+                        nova-compute-ironic,neutron-server,cinder-api,cinder-scheduler,cinder-volume,rabbitmq-server,mariadb-server,python3-openstackclient,\
                         iproute2,procps,curl";
 
 /// Where it is.
@@ -161,6 +162,10 @@ impl Chroot {
             if is_mounted(&self.path(below))? {
                 return Err(format!("{} is still mounted", self.path(below).display()).into());
             }
+        }
+        // What is half removed is not installed.
+        if self.is_installed() {
+            fs::remove_file(self.path("cl.installed"))?;
         }
         Ok(fs::remove_dir_all(&self.folder)?)
     }

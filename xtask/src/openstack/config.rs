@@ -4,11 +4,11 @@
 pub fn files() -> Vec<(&'static str, String)> {
     vec![
         ("keystone.conf", KEYSTONE.to_owned()),
-        ("glance.conf", service("glance", GLANCE)),
-        ("placement.conf", service("placement", PLACEMENT)),
-        ("nova.conf", service("nova", NOVA)),
-        ("neutron.conf", service("neutron", NEUTRON)),
-        ("cinder.conf", service("cinder", CINDER)),
+        ("glance.conf", service("glance", "image", GLANCE)),
+        ("placement.conf", service("placement", "placement", PLACEMENT)),
+        ("nova.conf", service("nova", "compute", NOVA)),
+        ("neutron.conf", service("neutron", "network", NEUTRON)),
+        ("cinder.conf", service("cinder", "volumev3", CINDER)),
     ]
 }
 
@@ -23,13 +23,16 @@ password=svc
 region_name=RegionOne
 ";
 
-/// `@LOGIN@` and `@DB@` are filled in; what every service needs is added.
-fn service(name: &str, text: &str) -> String {
+/// `@LOGIN@` is filled in; what every service needs is added. Services usually believe a token for five minutes without
+/// asking keystone again; here they always ask, so that a changed password counts at once.
+/// By its type a service knows whether an application credential's access rules let somebody in.
+fn service(name: &str, kind: &str, text: &str) -> String {
     let own = text.replace("@LOGIN@\n", LOGIN);
     let database = if name == "placement" { "placement_database" } else { "database" };
     format!(
         "{own}[{database}]\nconnection=mysql+pymysql://root:x@127.0.0.1/{name}\n[oslo_concurrency]\nlock_path=/cl/lock\n\
-         [keystone_authtoken]\nwww_authenticate_uri=http://127.0.0.1:5000\nservice_token_roles_required=true\n{LOGIN}"
+         [keystone_authtoken]\nwww_authenticate_uri=http://127.0.0.1:5000\nservice_token_roles_required=true\n\
+         token_cache_time=-1\nservice_type={kind}\n{LOGIN}"
     )
 }
 
@@ -41,6 +44,11 @@ provider=fernet
 key_repository=/cl/fernet
 [credential]
 key_repository=/cl/cred
+[identity]
+password_hash_rounds=4
+[cache]
+enabled=true
+backend=dogpile.cache.memory
 ";
 
 const GLANCE: &str = "[DEFAULT]
@@ -92,6 +100,9 @@ send_service_user_token=true
 @LOGIN@
 [conductor]
 workers=1
+[oslo_policy]
+enforce_scope=true
+enforce_new_defaults=true
 [scheduler]
 workers=1
 discover_hosts_in_cells_interval=5
@@ -131,6 +142,7 @@ image_conversion_dir=/cl/state/conversion
 enabled_backends=null
 glance_api_servers=http://127.0.0.1:9292
 auth_strategy=keystone
+periodic_interval=10
 api_paste_config=/etc/cinder/api-paste.ini
 [null]
 volume_driver=machine_null_volume.Null

@@ -275,16 +275,11 @@ fn test(chroot: &Chroot) -> Outcome {
         Some(message.get("executable")?.as_str()?.to_owned())
     });
     let binary = binary.ok_or("cargo did not say where the tests are")?;
+    let start = Instant::now();
     let mut command = Process::new("ip");
-    command.args([
-        "netns",
-        "exec",
-        chroot::NAMESPACE,
-        &binary,
-        "--ignored",
-        "--test-threads=1",
-        "openstack::real",
-    ]);
+    command.args(["netns", "exec", chroot::NAMESPACE, &binary, "--ignored", "--test-threads=1"]);
+    command.args(["--nocapture", "openstack::real"]);
     let status = command.stdin(Stdio::null()).status()?;
+    say!("the tests took {} s", start.elapsed().as_secs());
     if status.success() { Ok(()) } else { Err("the driver's tests failed".into()) }
 }

@@ -41,6 +41,8 @@ def catalog():
     project = identity.create_project(name="demo", domain_id="default")
     user = identity.create_user(name="demo", password="demo", domain_id="default")
     identity.assign_project_role_to_user(project, user, identity.find_role("member"))
+    reader = identity.create_user(name="reader", password="reader", domain_id="default")
+    identity.assign_project_role_to_user(project, reader, identity.find_role("reader"))
 
 
 def things():

@@ -115,6 +115,11 @@ impl Credentials {
         format!("{who}@{}/{project}/{}", self.auth_url, self.region)
     }
 
+    /// Whether it is a token that proves who we are.
+    pub(super) fn is_token(&self) -> bool {
+        matches!(self.proof, Proof::Token(_))
+    }
+
     /// The body of `POST /v3/auth/tokens`. An application credential brings its project along.
     pub(super) fn request(&self) -> Value {
         let (method, proof) = match &self.proof {

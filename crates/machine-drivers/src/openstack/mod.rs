@@ -319,8 +319,11 @@ impl Driver for Openstack {
     fn account(&self, state: &DriverState) -> Result<String, DriverError> {
         let state = OpenstackState::read(state)?;
         if !state.cloud.is_empty() {
-            // What clouds.yaml says is read only where it is needed.
-            return Ok(format!("{}:{}/{}", state.client_config_file, state.cloud, state.region));
+            // What clouds.yaml says is read only where it is needed. Records have the file's whole path, flags may have none.
+            let file = credentials::config_file(&state).unwrap_or_default();
+            let file = std::path::absolute(&file).unwrap_or(file);
+            let region = if state.region.is_empty() { String::new() } else { format!("/{}", state.region) };
+            return Ok(format!("{}:{}{region}", file.display(), state.cloud));
         }
         Ok(Credentials::of(&state)?.account())
     }

@@ -316,11 +316,7 @@ async fn security_groups(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<()
 
 async fn volume(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<(), DriverError> {
     if state.volume_id.is_empty() || state.own_volume {
-        if state.makes_volume() {
-            // It must be in the catalog.
-            cloud.url(Service::Volume, &[], &[])?;
-        }
-        return Ok(());
+        return if state.makes_volume() { volume_type(cloud, state).await } else { Ok(()) };
     }
     let doing = "the volume can't be looked up";
     let id = &state.volume_id;
@@ -335,6 +331,22 @@ async fn volume(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<(), DriverE
         None => Err(DriverError::new(ErrorKind::Config, format!("there is no volume {id}"))
             .with_hint("`openstack volume list` shows the project's")),
     }
+}
+
+/// Whether there is cinder, and the type of volumes.
+async fn volume_type(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<(), DriverError> {
+    let wanted = &state.volume_type;
+    if wanted.is_empty() {
+        // It must be in the catalog.
+        return cloud.url(Service::Volume, &[], &[]).map(drop);
+    }
+    let doing = "the types of volumes can't be listed";
+    let all: Vec<IdName> = cloud.list(Service::Volume, &["types"], &[], doing).await?;
+    if all.iter().any(|known| known.name == *wanted || known.id == *wanted) {
+        return Ok(());
+    }
+    let names = all.into_iter().map(|known| known.name).collect();
+    Err(unknown(format!("there is no type of volumes named {wanted:?}"), wanted, names))
 }
 
 #[cfg(test)]

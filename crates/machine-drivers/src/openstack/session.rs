@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use super::credentials::Credentials;
-use super::trouble::{dialect, trouble};
+use super::trouble::{dialect, no_token, trouble};
 use crate::cloud;
 
 /// The header that carries the token.
@@ -22,6 +22,10 @@ const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const PAGE: usize = 1000;
 /// The most pages that are read of one list.
 const MAX_PAGES: usize = 1000;
+
+/// What to do about a token that keystone does not know.
+const ENDED: &str = "the token ended, or is of another cloud: `openstack token issue` gives a new one (in a machine's config.json it \
+                     is \"Token\"); an application credential goes on working";
 
 /// A service of OpenStack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +211,24 @@ impl Access for Renewing<'_> {
     }
 }
 
+/// Why keystone gave no token.
+fn not_let_in(credentials: &Credentials, error: &ApiError) -> DriverError {
+    // Keystone does not find a token that ended or never was one, and says so in its own words.
+    if credentials.is_token() && error.is_not_found() && !error.code().is_empty() {
+        let text = format!("can't log in to OpenStack: {error}");
+        return DriverError::new(ErrorKind::Credentials, text).with_hint(ENDED);
+    }
+    match error.status() {
+        // 300 is how other services list their versions.
+        Some(status @ (300..=399 | 404 | 405 | 410)) => {
+            let text = format!("no keystone answers at {}: its answer is {status}", credentials.auth_url);
+            DriverError::new(ErrorKind::Config, text)
+                .with_hint("give the address that the dashboard shows under API Access, up to /v3")
+        }
+        _ => no_token(error),
+    }
+}
+
 /// One page of a list. nova, neutron and cinder have `X` and `X_links`, glance `images` and `next`.
 #[derive(Deserialize)]
 struct Page<T> {
@@ -221,6 +243,7 @@ struct Page<T> {
         alias = "security_groups",
         alias = "security_group_rules",
         alias = "volumes",
+        alias = "volume_types",
         alias = "keypairs",
         alias = "server_groups",
         alias = "availabilityZoneInfo"
@@ -267,22 +290,12 @@ impl<'a> Cloud<'a> {
     /// What keystone says.
     pub(super) async fn open(session: Arc<Session>, report: &'a dyn Reporter) -> Result<Self, DriverError> {
         let asked = Renewing { session: &session, report }.pass(None).await;
-        let auth_url = session.credentials.auth_url.clone();
-        let pass = asked.map_err(|error| {
-            if error.is_not_found() {
-                return DriverError::new(
-                    ErrorKind::Config,
-                    format!("no keystone answers at {auth_url}: {error}"),
-                )
-                .with_hint("give the address that the dashboard shows under API Access, up to /v3");
-            }
-            trouble("can't log in to OpenStack", &error)
-        })?;
+        let pass = asked.map_err(|error| not_let_in(&session.credentials, &error))?;
         let cloud = Self { session, report, pass };
         if cloud.pass.project.is_empty() || cloud.pass.catalog.is_empty() {
             return Err(DriverError::new(
                 ErrorKind::Credentials,
-                format!("the token of {auth_url} is for no project"),
+                format!("the token of {} is for no project", cloud.session.credentials.auth_url),
             )
             .with_hint("name the project with --openstack-project-name or --openstack-project-id"));
         }

@@ -8,6 +8,8 @@ use crate::cloud::{self, Reading};
 
 const CREDENTIALS: &str = "check user, password or application credential, project and domains (OS_* variables or \
                            clouds.yaml): `openstack token issue` must work with the same ones; a token ends after some hours";
+const REFUSED: &str = "the token was refused: compare user, password or application credential with `openstack token issue`; an application \
+                       credential with access rules needs one for this call (docs/drivers/openstack.md lists them)";
 const FORBIDDEN: &str = "the account may not do this: it needs the role \"member\" in the project (`openstack role assignment list --names`)";
 const NO_HOST: &str = "the cloud has no host that could take it: try another flavor, availability zone or server group, or \
                        try again later";
@@ -19,11 +21,14 @@ const NO_ADDRESSES: &str =
     "the network has no addresses left: take another one, or remove what is not needed";
 const BUSY: &str = "the server is busy with something else: try again in a moment";
 
-const READING: Reading = Reading { credentials: CREDENTIALS, refine };
-
 /// An error for a call that failed while something was done.
 pub(super) fn trouble(doing: &str, error: &ApiError) -> DriverError {
-    cloud::trouble(&READING, doing, error)
+    cloud::trouble(&Reading { credentials: REFUSED, refine }, doing, error)
+}
+
+/// An error for keystone's not giving a token.
+pub(super) fn no_token(error: &ApiError) -> DriverError {
+    cloud::trouble(&Reading { credentials: CREDENTIALS, refine }, "can't log in to OpenStack", error)
 }
 
 /// Whether a refusal says that there is no room for more.
@@ -60,6 +65,8 @@ pub(super) fn fault(what: &str, message: &str) -> DriverError {
         (ErrorKind::Quota, NO_HOST)
     } else if text.contains("quota") {
         (ErrorKind::Quota, cloud::hint::QUOTA)
+    } else if text.contains("no fixed ip addresses") || text.contains("no more ip addresses") {
+        (ErrorKind::Quota, NO_ADDRESSES)
     } else {
         (
             ErrorKind::Other,
@@ -118,6 +125,14 @@ mod tests {
     fn tags_are_no_text() {
         assert_eq!(plain("No image<br /><br />\n\n"), "No image");
         assert_eq!(plain("a < b"), "a < b");
+    }
+
+    #[test]
+    fn a_network_without_addresses() {
+        let said = "Failed to allocate the network(s) with error No fixed IP addresses available for network: f3bb9fb6, \
+                    not rescheduling.";
+        let wrong = fault("the server can't be built", said);
+        assert_eq!((wrong.kind(), wrong.hint()), (ErrorKind::Quota, Some(NO_ADDRESSES)));
     }
 
     #[test]

@@ -97,6 +97,16 @@ impl Subject for Stand {
             ("the security group", with("openstack-sec-groups", "default,nosuch")),
             ("the zone", with("openstack-availability-zone", "mars")),
             ("the server group", with("openstack-server-group-name", "nosuch")),
+            (
+                "the type of volumes",
+                flags(
+                    &self.0.url(),
+                    &[
+                        ("openstack-volume-size", FlagValue::Int(1)),
+                        ("openstack-volume-type", text("nosuch")),
+                    ],
+                ),
+            ),
             ("the user data", with("openstack-user-data-file", "/nosuch")),
             ("the cloud", with("openstack-cloud", "nosuch")),
         ]

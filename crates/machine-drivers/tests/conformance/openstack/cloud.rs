@@ -193,7 +193,8 @@ impl Cloud {
 
     /// All that somebody may pay for.
     pub fn resources(&self) -> usize {
-        self.servers.len() + self.keys.len() + self.addresses.len() + self.groups.len() + self.volumes.len()
+        let servers = self.servers.values().filter(|server| server.status != "DELETED").count();
+        servers + self.keys.len() + self.addresses.len() + self.groups.len() + self.volumes.len()
     }
 
     /// All tokens end.
@@ -220,6 +221,11 @@ impl Cloud {
             "token" if self.tokens.contains(proof["id"].as_str().unwrap_or_default()) => PASSWORD.to_owned(),
             _ => String::new(),
         };
+        if method == "token" && secret.is_empty() {
+            let error =
+                json!({"code": 404, "message": "Could not recognize Fernet token", "title": "Not Found"});
+            return Reply::json(404, &json!({"error": error}));
+        }
         let project = &auth["scope"]["project"];
         let named = project["name"] == "demo" && !project["domain"].is_null();
         let scoped = named || project["id"] == PROJECT || method == "application_credential";
@@ -456,22 +462,36 @@ impl Cloud {
         }
         let Some(becomes) = server.becomes.take() else { return };
         server.task = None;
-        if becomes == "GONE" {
-            return self.vanish(id);
+        match becomes {
+            // It holds nothing any more, but is shown once again.
+            "DELETED" => {
+                server.becomes = Some("GONE");
+                self.let_go(id);
+            }
+            "GONE" => return self.vanish(id),
+            _ => {}
         }
+        let Some(server) = self.servers.get_mut(id) else { return };
         becomes.clone_into(&mut server.status);
         if becomes == "ERROR" {
             server.fault = said;
         }
     }
 
-    /// A server is gone, and lets go of what it held.
+    /// A server is gone.
     pub fn vanish(&mut self, id: &str) {
-        let Some(server) = self.servers.remove(id) else { return };
+        self.let_go(id);
+        self.servers.remove(id);
+    }
+
+    /// A server lets go of what it held.
+    fn let_go(&mut self, id: &str) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.groups.clear();
         for address in self.addresses.values_mut().filter(|a| a.port.as_ref() == Some(&server.port)) {
             address.port = None;
         }
-        for volume in &server.volumes {
+        for volume in &std::mem::take(&mut server.volumes) {
             let disks = server.body["block_device_mapping_v2"].as_array().into_iter().flatten();
             let goes = disks.into_iter().any(|d| d["uuid"] == **volume && d["delete_on_termination"] == true);
             if goes {
@@ -491,6 +511,7 @@ impl Cloud {
             "SHUTOFF" => "stopped",
             "PAUSED" => "paused",
             "ERROR" => "error",
+            "DELETED" => "deleted",
             _ => "building",
         };
         let network = if body["networks"][0]["uuid"] == EXTERNAL { "ext-net" } else { "priv" };
@@ -502,7 +523,7 @@ impl Cloud {
         let mut addresses = vec![address("fixed", &server.address), address("fixed", "2001:db8::10")];
         let floating = self.addresses.values().filter(|a| a.port.as_ref() == Some(&server.port));
         addresses.extend(floating.map(|a| address("floating", &a.address)));
-        let built = status != "BUILD" && status != "ERROR";
+        let built = !matches!(status, "BUILD" | "ERROR" | "DELETED");
         let mut value = json!({
             "id": id, "name": body["name"], "status": status, "tenant_id": PROJECT, "user_id": USER_ID,
             "metadata": body["metadata"], "hostId": "",
@@ -567,9 +588,10 @@ impl Cloud {
         let looks = self.looks;
         match self.servers.get_mut(id) {
             None => fault(404, "itemNotFound", &format!("Instance {id} could not be found.")),
+            Some(server) if server.status == "DELETED" => Reply::empty(204),
             Some(server) => {
                 server.task = Some("deleting");
-                server.becomes = Some("GONE");
+                server.becomes = Some("DELETED");
                 server.looks = looks;
                 Reply::empty(204)
             }
@@ -837,6 +859,14 @@ impl Cloud {
 
     fn cinder(&mut self, method: &str, path: &[&str], request: &Request) -> Reply {
         match (method, path) {
+            ("GET", ["types"]) => {
+                let kind = |id: &str, name: &str| {
+                    json!({"id": id, "name": name, "is_public": true, "description": null, "extra_specs": {},
+                        "qos_specs_id": null, "os-volume-type-access:is_public": true})
+                };
+                let all = [kind("a1c0b9d2", "__DEFAULT__"), kind("b7e1f3a4", "ssd")];
+                Reply::json(200, &json!({"volume_types": all}))
+            }
             ("GET", ["volumes", "detail"]) => {
                 Reply::json(200, &json!({"volumes": self.volumes.values().collect::<Vec<_>>()}))
             }

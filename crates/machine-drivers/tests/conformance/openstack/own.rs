@@ -9,7 +9,7 @@ use machine_core::{
 };
 use machine_drivers::openstack::Openstack;
 use machine_testkit::conformance::{AUTHORIZED_KEY, Bench, Cut, Journal, STORE_ID, full_text};
-use machine_testkit::double::{Double, Request, Trouble};
+use machine_testkit::double::{Double, Reply, Request, Trouble};
 use serde_json::{Value, json};
 
 use super::cloud::{self, APPLICATION, APPLICATION_SECRET, Cloud, FloatingIp, PASSWORD};
@@ -249,6 +249,53 @@ fn a_token_and_addresses_of_other_versions() {
 }
 
 #[test]
+fn keystone_says_of_a_token_that_ended_that_it_is_not_found() {
+    let double = start();
+    let given = [
+        ("openstack-username", text("")),
+        ("openstack-password", text("")),
+        ("openstack-token", text("gAAAAABended")),
+    ];
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &flags(&double.url(), &given));
+    let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error:?}");
+    assert!(error.hint().unwrap().contains("the token ended"), "{error:?}");
+    assert!(!full_text(&error).contains("gAAAAABended"), "{error:?}");
+}
+
+#[test]
+fn an_address_that_is_not_keystones() {
+    let versions = json!({"choices": [{"id": "v2.1", "status": "CURRENT", "links": []}]});
+    for reply in [Reply::json(300, &versions), Reply::text(404, "text/html", "<html>404 Not Found</html>")] {
+        let double = start();
+        double.trouble(1, Trouble::Answer(reply), |_| true);
+        let (driver, bench) = (Openstack::new(), Bench::new());
+        let wish = bench.wish(&driver, &flags(&double.url(), &[]));
+        let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().starts_with("no keystone answers at http://127.0.0.1:"), "{error:?}");
+        assert!(error.hint().is_some());
+    }
+}
+
+/// A service's answer to a call for which an application credential has no access rule.
+#[test]
+fn a_call_without_an_access_rule() {
+    let double = start();
+    let error = json!({"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."});
+    let reply = Reply::json(401, &json!({ "error": error }));
+    double.trouble(9, Trouble::Answer(reply), |request| request.path.starts_with("/image/"));
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &flags(&double.url(), &[]));
+    let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error:?}");
+    assert!(error.hint().unwrap().contains("access rules"), "{error:?}");
+    let logins = double.take_exchanges().iter().filter(|e| e.request.path.ends_with("/auth/tokens")).count();
+    assert_eq!(logins, 2, "one more token is tried, and no third");
+}
+
+#[test]
 fn a_token_that_ended_is_renewed() {
     let made = Made::with(&[]);
     made.double.provider().forget_tokens();
@@ -334,6 +381,10 @@ fn the_record_of_a_cloud_names_its_file() {
     let wish = prospect.wish.unwrap();
     let file = std::env::current_dir().unwrap().join("c.yaml");
     assert_eq!(wish.str("ClientConfigFile"), file.to_str().unwrap());
+    // Whoever names the same file in short means the same account.
+    let account = format!("{}:mine/RegionOne", file.display());
+    assert_eq!(driver.account(&wish).unwrap(), account);
+    assert_eq!(driver.account(&state).unwrap(), account);
 }
 
 /// Each call that makes something: its reply gets lost, and afterwards nothing is there twice, and all of it goes.

@@ -98,6 +98,8 @@ pub struct Person {
     token: String,
     /// The project's id.
     pub project: String,
+    /// The person's own id.
+    pub user: String,
 }
 
 impl Person {
@@ -111,8 +113,8 @@ impl Person {
         assert_eq!(reply.status, 201, "{}", String::from_utf8_lossy(&reply.body));
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
         let token = reply.headers.iter().find(|(name, _)| name == "x-subject-token").unwrap().1.clone();
-        let project = body["token"]["project"]["id"].as_str().unwrap().to_owned();
-        Self { token, project }
+        let id = |of: &str| body["token"][of]["id"].as_str().unwrap().to_owned();
+        Self { token, project: id("project"), user: id("user") }
     }
 
     /// Asks a service.
