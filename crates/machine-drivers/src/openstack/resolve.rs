@@ -223,11 +223,7 @@ pub(super) async fn check(
     allow_from: &[String],
 ) -> Result<Found, DriverError> {
     if !allow_from.is_empty() && !has_neutron(cloud) {
-        return Err(DriverError::new(
-            ErrorKind::Unsupported,
-            "who may connect can't be narrowed: the cloud has no neutron",
-        )
-        .with_hint("set up a security group by hand and name it with --openstack-sec-groups"));
+        return Err(super::firewall::without_neutron());
     }
     let (found, (), (), (), ()) = tokio::try_join!(
         resolve(cloud, state),

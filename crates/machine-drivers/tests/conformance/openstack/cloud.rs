@@ -690,6 +690,23 @@ impl Cloud {
                     .collect();
                 Reply::json(200, &json!({"ports": ports}))
             }
+            ("PUT", ["ports", id]) => {
+                let wish = request.json()["port"].clone();
+                assert_eq!(stranger(&wish, &["security_groups"]), None);
+                let groups: Vec<String> =
+                    wish["security_groups"].as_array().into_iter().flatten().map(text).collect();
+                let known =
+                    |id: &String| ["9e1", "9e2"].contains(&id.as_str()) || self.groups.contains_key(id);
+                if let Some(unknown) = groups.iter().find(|id| !known(id)) {
+                    let why = format!("Security group {unknown} does not exist");
+                    return neutron_error(404, "SecurityGroupNotFound", &why);
+                }
+                let Some(server) = self.servers.values_mut().find(|server| server.port == *id) else {
+                    return neutron_error(404, "PortNotFound", &format!("Port {id} could not be found."));
+                };
+                server.groups.clone_from(&groups);
+                Reply::json(200, &json!({"port": {"id": id, "security_groups": groups}}))
+            }
             (_, ["floatingips", ..]) => self.floating(method, &path[1..], request),
             (_, ["security-groups", ..]) => self.security_groups(method, &path[1..], request),
             (_, ["security-group-rules", ..]) => self.security_rules(method, &path[1..], request),

@@ -9,7 +9,7 @@ use machine_core::{
 };
 use machine_drivers::openstack::Openstack;
 use machine_testkit::conformance::{AUTHORIZED_KEY, Bench, Cut, Journal, STORE_ID, full_text};
-use machine_testkit::double::{Double, Request, Trouble};
+use machine_testkit::double::{Double, Reply, Request, Trouble};
 use serde_json::{Value, json};
 
 use super::cloud::{self, APPLICATION, APPLICATION_SECRET, Cloud, FloatingIp, PASSWORD};
@@ -624,12 +624,62 @@ fn what_has_no_record_is_found_and_removed() {
     assert!(said.contains("demo") && said.contains("RegionOne") && !said.contains(PASSWORD), "{said}");
 }
 
+/// As `--allow-from me` has it: who may connect is known when the server is there.
+#[test]
+fn a_machine_that_was_open_gets_a_group_of_its_own() {
+    let networks = ["203.0.113.7/32".to_owned()];
+    for (given, beside) in [("", &[][..]), ("web", &["9e2"][..])] {
+        let made = Made::with(&[("openstack-sec-groups", text(given))]);
+        let narrow = || block_on(made.driver.allow_from(&made.bench.cx(), &made.state, &networks));
+        let narrowed = narrow().unwrap();
+        let own = narrowed.str("SecurityGroupId").to_owned();
+        {
+            let cloud = made.double.provider();
+            let server = cloud.servers.values().next().unwrap();
+            assert_eq!(server.groups[0], own, "instead of the project's default");
+            assert_eq!(server.groups[1..], *beside);
+            let opened: Vec<(u64, &str)> = cloud
+                .rules
+                .values()
+                .map(|r| (r["port_range_min"].as_u64().unwrap(), r["remote_ip_prefix"].as_str().unwrap()))
+                .collect();
+            assert_eq!(opened, [(22, networks[0].as_str()), (2376, networks[0].as_str())]);
+        }
+        assert_eq!(made.bench.heard.text().contains("web are not narrowed"), given == "web");
+        // Its record got lost: there is one group for all that, and it goes with the machine.
+        assert_eq!(narrow().unwrap().str("SecurityGroupId"), own);
+        assert_eq!(made.double.provider().groups.len(), 1);
+        made.remove();
+    }
+}
+
+#[test]
+fn a_machine_without_a_group_of_its_own_goes_without_a_look_at_groups() {
+    let made = Made::with(&[]);
+    let refused = Reply::json(401, &json!({"error": {"code": 401, "title": "Unauthorized"}}));
+    made.double.trouble(9, Trouble::Answer(refused), |request| request.path.ends_with("/security-groups"));
+    made.remove();
+}
+
 #[test]
 fn a_shared_group_is_not_narrowed() {
     let made = Made::with(&[("openstack-sec-groups", text("web"))]);
-    let refused =
-        block_on(made.driver.allow_from(&made.bench.cx(), &made.state, &["203.0.113.7/32".to_owned()]));
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+    let networks = ["203.0.113.7/32".to_owned()];
+    let refused = |state: &DriverState| {
+        let refused = block_on(made.driver.allow_from(&made.bench.cx(), state, &networks));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+    };
+    // Another program's machine, whose groups may be anybody's.
+    let mut other = made.state.clone();
+    other.0.insert("StoreId".to_owned(), "".into());
+    refused(&other);
+    made.double.provider().neutron = false;
+    block_on(async {
+        let driver = Openstack::new();
+        let refused = driver.allow_from(&made.bench.cx(), &made.state, &networks).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{}", full_text(&refused));
+    });
+    made.double.provider().neutron = true;
     made.remove();
 }
 
