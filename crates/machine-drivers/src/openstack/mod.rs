@@ -219,6 +219,7 @@ impl Driver for Openstack {
         let state = OpenstackState::read(wish)?;
         create::check(cx, &state)?;
         let cloud = self.open(&state, cx.report).await?;
+        cloud.check_project(&state.tenant_id, &state.tenant_name)?;
         if state.compute_network && resolve::has_neutron(&cloud) {
             cx.report.report(Event::Warning(
                 "--openstack-nova-network does nothing: the cloud has neutron, which is used".to_owned(),

@@ -316,6 +316,109 @@ fn clouds_yaml() {
     assert!(torn.to_string().contains("secure.yaml") && !full_text(&torn).contains("hunter2"), "{torn:?}");
 }
 
+/// An entry as the dashboard writes it, with ids and names, and flags that say something else.
+#[test]
+fn flags_count_more_than_the_ids_of_clouds_yaml() {
+    let double = start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("clouds.yaml");
+    let entry = |auth: &str| {
+        let auth_url = format!("{}/identity/v3", double.url());
+        format!("{{region_name: RegionOne, auth: {{auth_url: '{auth_url}', {auth}}}}}")
+    };
+    let clouds = format!(
+        "clouds:\n  mine: {}\n  app: {}\n",
+        entry(
+            "user_id: U, username: eve, password: theirs, project_id: P, project_name: prod, user_domain_id: UD, \
+             project_domain_id: PD, domain_id: D"
+        ),
+        entry("application_credential_id: A, application_credential_secret: theirs, token: T")
+    );
+    fs::write(&file, clouds).unwrap();
+    let asked = |cloud: &str, more: &[(&'static str, &str)]| {
+        let none = ["auth-url", "username", "password", "tenant-name", "region"];
+        let mut all: Vec<(String, FlagValue)> =
+            none.iter().map(|name| (format!("openstack-{name}"), text(""))).collect();
+        all.push(("openstack-cloud".to_owned(), text(cloud)));
+        all.push(("openstack-client-config-file".to_owned(), text(file.to_str().unwrap())));
+        all.extend(more.iter().map(|(name, value)| (format!("openstack-{name}"), text(*value))));
+        let all: Vec<(&str, FlagValue)> =
+            all.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let (driver, bench) = (Openstack::new(), Bench::new());
+        let wish = bench.wish(&driver, &flags(&double.url(), &all));
+        // Whether keystone knows them is not the matter here.
+        let _ = block_on(driver.precreate(&bench.cx(), &wish));
+        double.take_exchanges().remove(0).request.json()["auth"].clone()
+    };
+    let plain = asked("mine", &[]);
+    assert_eq!(plain["scope"]["project"], json!({"id": "P"}));
+    assert_eq!(plain["identity"]["password"]["user"], json!({"id": "U", "password": "theirs"}));
+    for (more, at, value) in [
+        (
+            vec![("project-name", "staging")],
+            "/scope/project",
+            json!({"name": "staging", "domain": {"id": "PD"}}),
+        ),
+        (vec![("tenant-id", "Q")], "/scope/project", json!({"id": "Q"})),
+        (
+            vec![("project-name", "staging"), ("project-domain-name", "Own")],
+            "/scope/project/domain",
+            json!({"name": "Own"}),
+        ),
+        (
+            vec![("project-name", "staging"), ("domain-name", "Own")],
+            "/scope/project/domain",
+            json!({"name": "Own"}),
+        ),
+        (
+            vec![("username", "me")],
+            "/identity/password/user",
+            json!({"name": "me", "domain": {"id": "UD"}, "password": "theirs"}),
+        ),
+        (
+            vec![("username", "me"), ("user-domain-name", "Own")],
+            "/identity/password/user/domain",
+            json!({"name": "Own"}),
+        ),
+        (vec![("token", "mine")], "/identity/token", json!({"id": "mine"})),
+        (
+            vec![("application-credential-id", "B"), ("application-credential-secret", "mine")],
+            "/identity/application_credential",
+            json!({"id": "B", "secret": "mine"}),
+        ),
+    ] {
+        let said = asked("mine", &more);
+        assert_eq!(said.pointer(at), Some(&value), "{more:?}: {said}");
+    }
+    // Another kind of proof than the file's.
+    let own = asked("app", &[("username", "me"), ("password", "mine"), ("project-name", "staging")]);
+    assert_eq!(own["identity"]["methods"], json!(["password"]));
+    assert_eq!(asked("app", &[("token", "mine")])["identity"]["token"]["id"], "mine");
+    let named = asked("app", &[("application-credential-name", "ci"), ("username", "me")]);
+    assert_eq!(named["identity"]["application_credential"]["name"], "ci");
+    assert_eq!(asked("app", &[])["identity"]["application_credential"]["id"], "A");
+}
+
+#[test]
+fn an_application_credential_of_another_project_is_refused() {
+    let double = start();
+    let check = |project: &str| {
+        let given = [
+            ("openstack-username", text("")),
+            ("openstack-password", text("")),
+            ("openstack-tenant-name", text(project)),
+            ("openstack-application-credential-id", text(APPLICATION)),
+            ("openstack-application-credential-secret", text(APPLICATION_SECRET)),
+        ];
+        let (driver, bench) = (Openstack::new(), Bench::new());
+        block_on(driver.precreate(&bench.cx(), &bench.wish(&driver, &flags(&double.url(), &given))))
+    };
+    check("demo").unwrap();
+    let error = check("staging").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("\"demo\"") && error.to_string().contains("staging"), "{error}");
+}
+
 #[test]
 fn the_record_of_a_cloud_names_its_file() {
     let (driver, bench) = (Openstack::new(), Bench::new());
