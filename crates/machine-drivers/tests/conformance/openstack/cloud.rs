@@ -725,12 +725,26 @@ impl Cloud {
             "created_at": NOW, "updated_at": NOW, "revision_number": it.revision})
     }
 
+    /// Only one floating IP leads to a fixed address.
+    fn already_led(&self, port: &Value, by: &str) -> Option<Reply> {
+        let (id, _) =
+            self.addresses.iter().find(|(id, a)| *id != by && a.port.as_deref() == port.as_str())?;
+        port.as_str()?;
+        let why =
+            format!("Cannot associate floating IP with port {port}: it already has a floating IP ({id}).");
+        Some(neutron_error(409, "FloatingIPPortAlreadyAssociated", &why))
+    }
+
     fn floating(&mut self, method: &str, path: &[&str], request: &Request) -> Reply {
         let wish = request.json()["floatingip"].clone();
         match (method, path) {
             ("GET", []) => {
                 let description = request.query("description");
-                let fits = |a: &FloatingIp| description.is_empty() || a.description == description;
+                let port = request.query("port_id");
+                let fits = |a: &FloatingIp| {
+                    (description.is_empty() || a.description == description)
+                        && (port.is_empty() || a.port.as_ref() == Some(&port))
+                };
                 let all: Vec<Value> =
                     self.addresses.iter().filter(|(_, a)| fits(a)).map(|(id, _)| self.address(id)).collect();
                 Reply::json(200, &json!({"floatingips": all}))
@@ -747,6 +761,9 @@ impl Cloud {
                     let why = "Bad floatingip request: Network is not a valid external network.";
                     return neutron_error(400, "BadRequest", why);
                 }
+                if let Some(refused) = self.already_led(&wish["port_id"], "") {
+                    return refused;
+                }
                 if self.addresses.len() >= self.max_addresses {
                     return neutron_error(409, "OverQuota", "Quota exceeded for resources: ['floatingip'].");
                 }
@@ -756,6 +773,9 @@ impl Cloud {
             }
             ("PUT", [id]) => {
                 let wanted = request.header("if-match").strip_prefix("revision_number=").map(str::to_owned);
+                if let Some(refused) = self.already_led(&wish["port_id"], id) {
+                    return refused;
+                }
                 let Some(it) = self.addresses.get_mut(*id) else { return no_address(id) };
                 if wanted.is_some_and(|wanted| wanted != it.revision.to_string()) {
                     let why = format!("Constrained to {}, but current revision is {}", "0", it.revision);

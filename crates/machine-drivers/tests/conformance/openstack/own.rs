@@ -557,6 +557,40 @@ fn where_no_more_floating_ips_may_be_made_a_free_one_is_used() {
 }
 
 #[test]
+fn a_floating_ip_that_was_taken_is_found_again() {
+    let free = || {
+        let double = start();
+        let mut cloud = double.provider();
+        cloud.max_addresses = 2;
+        for (id, last) in [("f1", 77), ("f2", 78)] {
+            let address = format!("172.24.4.{last}");
+            cloud.addresses.insert(id.to_owned(), FloatingIp { address, ..FloatingIp::default() });
+        }
+        drop(cloud);
+        double
+    };
+    // The reply got lost: the same request once more is refused, for the address is not as it was.
+    let double = free();
+    double.trouble(1, Trouble::LostReply, |request| {
+        request.method == "PUT" && request.path.contains("/floatingips/")
+    });
+    let mut made = Made::on(double, &[]);
+    assert_eq!(made.state.str("IPAddress"), "172.24.4.77");
+    // What it took did not get into the record.
+    for key in ["IPAddress", "FloatingIpId"] {
+        made.state.0.insert(key.to_owned(), "".into());
+    }
+    made.state.0.insert("ExistingFloatingIp".to_owned(), false.into());
+    let cx = made.bench.cx();
+    let again = block_on(made.driver.create(&cx, made.state.clone(), &mut Journal::new(Cut::Never)));
+    made.state = again.unwrap_or_else(|error| panic!("{}", full_text(&error)));
+    assert_eq!(made.state.str("IPAddress"), "172.24.4.77");
+    block_on(made.driver.remove(&made.bench.cx(), &made.state)).unwrap();
+    let cloud = made.double.provider();
+    assert_eq!((cloud.resources(), &cloud.addresses["f1"].port), (2, &None), "it was there before");
+}
+
+#[test]
 fn without_neutron_novas_own_floating_ips_are_used() {
     let double = start();
     double.provider().neutron = false;
