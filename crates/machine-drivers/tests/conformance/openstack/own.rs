@@ -159,6 +159,21 @@ fn flags_reach_the_volume() {
 }
 
 #[test]
+fn a_root_volume_is_as_large_as_the_image_needs() {
+    let windows = ("openstack-image-name", text("windows"));
+    // The flavor has a disk of 1 GiB, which is not used.
+    let made = Made::with(&[on("openstack-boot-from-volume"), windows.clone()]);
+    assert_eq!(made.bodies("POST", "/volumes").remove(0)["volume"]["size"], 40);
+    made.remove();
+    let double = start();
+    let small = [on("openstack-boot-from-volume"), windows, ("openstack-volume-size", FlagValue::Int(30))];
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &flags(&double.url(), &small));
+    let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert!(error.to_string().contains("--openstack-volume-size is 30"), "{error}");
+}
+
+#[test]
 fn a_volume_of_the_users_stays() {
     for more in [vec![], vec![on("openstack-boot-from-volume"), ("openstack-image-name", text(""))]] {
         let double = start();
