@@ -252,6 +252,12 @@ pub(super) fn wish(cx: &ConfigureContext<'_>, flags: &FlagValues) -> Result<Goog
         guest(flags, &mut state)?;
     }
     bulk(flags, &mut state)?;
+    if let Some(what) = instance::unmovable(&state).filter(|_| state.maintenance_policy == "MIGRATE") {
+        return Err(wrong(format!(
+            "--google-maintenance-policy: a machine of {what} can't be moved to another host, only stopped"
+        ))
+        .with_hint("leave it out, or give TERMINATE"));
+    }
     Ok(state)
 }
 

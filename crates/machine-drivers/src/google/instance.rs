@@ -28,6 +28,10 @@ const ARM: [&str; 4] = ["t2a", "c4a", "n4a", "a4x"];
 const HYPERDISK_ONLY: [&str; 12] =
     ["c4", "c4a", "c4d", "n4", "n4a", "n4d", "a4", "a4x", "x4", "m4", "h4d", "g4"];
 
+/// Machine series that can't be moved to another host while they run: with GPUs built in, or for RDMA (Compute Engine,
+/// "Live migration process", limitations).
+const NO_MIGRATION: [&str; 7] = ["a2", "a3", "a4", "a4x", "g2", "g4", "h4d"];
+
 fn series(machine_type: &str) -> &str {
     machine_type.split('-').next().unwrap_or_default()
 }
@@ -40,6 +44,25 @@ pub(super) fn is_arm(machine_type: &str) -> bool {
 /// Whether machines of this type take Hyperdisks only.
 pub(super) fn takes_hyperdisk_only(machine_type: &str) -> bool {
     HYPERDISK_ONLY.contains(&series(machine_type))
+}
+
+/// Whether machines of this type only stop when their host is maintained: those above, TPUs, and bare metal.
+fn is_unmovable(machine_type: &str) -> bool {
+    let series = series(machine_type);
+    let is_tpu = series.starts_with("ct") || series.starts_with("tpu");
+    NO_MIGRATION.contains(&series) || is_tpu || machine_type.ends_with("-metal")
+}
+
+/// The machine types that the machine may be of.
+pub(super) fn machine_types(state: &GoogleState) -> impl Iterator<Item = &String> {
+    let only = std::iter::once(&state.machine_type).filter(|_| state.flex_machine_types.is_empty());
+    only.chain(&state.flex_machine_types)
+}
+
+/// Why the machine can't be moved to another host while it runs, if it can't: its GPUs, or its type.
+pub(super) fn unmovable(state: &GoogleState) -> Option<&str> {
+    let given = Some(state.accelerator.as_str()).filter(|given| !given.is_empty());
+    given.or_else(|| machine_types(state).map(String::as_str).find(|of| is_unmovable(of)))
 }
 
 /// Whether a text is a name as Google has them: RFC 1035, small letters.
@@ -218,9 +241,9 @@ fn scheduling(state: &GoogleState) -> Value {
     if state.preemptible || state.spot {
         scheduling.insert("automaticRestart".to_owned(), json!(false));
     }
-    // Machines with GPUs can't be moved; without a word Google refuses them.
+    // Of those that can't be moved Google wants to hear it, or refuses them.
     let policy = match state.maintenance_policy.as_str() {
-        "" if !state.accelerator.is_empty() => "TERMINATE",
+        "" if unmovable(state).is_some() => "TERMINATE",
         policy => policy,
     };
     if !policy.is_empty() {

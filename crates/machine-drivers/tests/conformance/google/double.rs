@@ -14,7 +14,9 @@ pub const PROJECT: &str = "acme-dev-4711";
 /// Zones that there are.
 const ZONES: [&str; 4] = ["us-central1-a", "us-central1-b", "us-central1-f", "europe-west1-b"];
 /// Machine types that there are, and their architecture.
-const TYPES: [(&str, &str); 6] = [
+const TYPES: [(&str, &str); 8] = [
+    ("g2-standard-4", "X86_64"),
+    ("c4-standard-96-lssd-metal", "X86_64"),
     ("e2-medium", "X86_64"),
     ("n1-standard-1", "X86_64"),
     ("n2-standard-2", "X86_64"),

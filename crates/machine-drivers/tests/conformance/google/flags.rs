@@ -28,6 +28,22 @@ pub fn bad(project: &Project) -> Vec<(&'static str, FlagValues)> {
         ("our own mark", one("google-label", list(&["docker-machine-store:x"]))),
         ("metadata without a value", one("google-metadata", list(&["serial-port-enable"]))),
         ("no factor", one("google-operation-backoff-multipler", text("much"))),
+        ("a factor without end", one("google-operation-backoff-multipler", text("1e20"))),
+        (
+            "moving what can't be moved",
+            project.flags(&[
+                ("google-machine-type", text("g2-standard-4")),
+                ("google-maintenance-policy", text("MIGRATE")),
+            ]),
+        ),
+        (
+            "two kinds of processors",
+            project.flags(&[
+                bulk.clone(),
+                region.clone(),
+                ("google-flex-machine-type", list(&["c4a-standard-1", "n2-standard-2"])),
+            ]),
+        ),
         ("a negative interval", one("google-operation-backoff-max-interval", FlagValue::Int(-1))),
         ("no endpoint", one("google-endpoint", text("ftp://x"))),
         ("a prefix that can't be", one("google-external-firewall-rule-prefix", text("Prod"))),
@@ -308,6 +324,18 @@ fn every_flag_reaches_the_wire() {
         (
             "google-accelerator",
             text("count=2,type=nvidia-tesla-t4"),
+            "/asked/scheduling/onHostMaintenance".into(),
+            json!("TERMINATE"),
+        ),
+        (
+            "google-machine-type",
+            text("g2-standard-4"),
+            "/asked/scheduling/onHostMaintenance".into(),
+            json!("TERMINATE"),
+        ),
+        (
+            "google-machine-type",
+            text("c4-standard-96-lssd-metal"),
             "/asked/scheduling/onHostMaintenance".into(),
             json!("TERMINATE"),
         ),
