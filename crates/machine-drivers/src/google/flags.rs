@@ -20,9 +20,9 @@ pub(super) const IMAGE: &str = "ubuntu-os-cloud/global/images/family/ubuntu-2404
 /// That sister.
 const IMAGE_ARM: &str = "ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-arm64";
 /// The disk where none is named: the Go driver's pd-standard of 10 GB does 8 operations a second.
-const DISK_TYPE: &str = "pd-balanced";
+pub(super) const DISK_TYPE: &str = "pd-balanced";
 /// The disk of machine types that take no other.
-const HYPERDISK: &str = "hyperdisk-balanced";
+pub(super) const HYPERDISK: &str = "hyperdisk-balanced";
 /// The network where none is named.
 pub(super) const NETWORK: &str = "default";
 const SCOPES: &str = "https://www.googleapis.com/auth/devstorage.read_only,https://www.googleapis.com/auth/logging.write,https://www.googleapis.com/auth/monitoring.write";
@@ -275,7 +275,9 @@ fn machine(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
     state.machine_type = flags.str("google-machine-type").to_owned();
     location::check_path_word("google-machine-type", &state.machine_type)?;
     state.machine_image = location::image(flags.str("google-machine-image"), &state.project)?;
-    if state.machine_image == IMAGE && instance::is_arm(&state.machine_type) {
+    // Of several types it is said in `bulk`.
+    let alone = flags.list("google-flex-machine-type").is_empty();
+    if state.machine_image == IMAGE && alone && instance::is_arm(&state.machine_type) {
         IMAGE_ARM.clone_into(&mut state.machine_image);
     }
     state.disk_size = flags.int("google-disk-size");
@@ -284,7 +286,7 @@ fn machine(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
     }
     state.disk_type = flags.str("google-disk-type").to_owned();
     location::check_path_word("google-disk-type", &state.disk_type)?;
-    if state.disk_type == DISK_TYPE && instance::takes_hyperdisk_only(&state.machine_type) {
+    if state.disk_type == DISK_TYPE && alone && instance::takes_hyperdisk_only(&state.machine_type) {
         HYPERDISK.clone_into(&mut state.disk_type);
     }
     for (flag, into) in [
@@ -443,9 +445,19 @@ fn bulk(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverError> 
     for entry in &state.location_zones {
         location::zone_preference(entry, &state.region)?;
     }
-    let first = state.flex_machine_types.first();
-    if state.machine_image == IMAGE && first.is_some_and(|first| instance::is_arm(first)) {
+    let types = || instance::machine_types(state);
+    let arm = types().all(|of| instance::is_arm(of));
+    if !arm && types().any(|of| instance::is_arm(of)) {
+        return Err(wrong(
+            "--google-flex-machine-type: no image is for both ARM and x86 processors: name types of one of them",
+        ));
+    }
+    let hyperdisk = types().all(|of| instance::takes_hyperdisk_only(of));
+    if state.machine_image == IMAGE && arm {
         IMAGE_ARM.clone_into(&mut state.machine_image);
+    }
+    if state.disk_type == DISK_TYPE && hyperdisk {
+        HYPERDISK.clone_into(&mut state.disk_type);
     }
     Ok(())
 }

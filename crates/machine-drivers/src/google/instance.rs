@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use machine_core::{Cx, DriverError, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use super::location;
 use super::state::GoogleState;
+use super::{flags, location};
 use crate::cloud::{MACHINE_KEY, Mark, STORE_KEY};
 
 /// The longest name that Google gives, characters (RFC 1035).
@@ -19,6 +19,8 @@ const SSH_KEYS: &str = "ssh-keys";
 const LONGEST_VALUE: usize = 256 << 10;
 /// The longest metadata in all, bytes.
 const LONGEST_METADATA: usize = 512 << 10;
+/// The boot disk's device, where it must have a name.
+const BOOT_DEVICE: &str = "boot";
 /// What the Go driver describes its machines as.
 const DESCRIPTION: &str = "docker host vm";
 
@@ -338,6 +340,17 @@ pub(super) fn body(cx: &Cx<'_>, state: &GoogleState, place: &Place) -> Result<Va
     Ok(Value::Object(body))
 }
 
+/// The disk of those among several machine types that do not take the default one; `None` where all do, or where the user
+/// chose it. It stands in for the other by its device's name.
+fn other_disk(cx: &Cx<'_>, state: &GoogleState) -> Result<Option<Value>, DriverError> {
+    if state.disk_type != flags::DISK_TYPE || !machine_types(state).any(|of| takes_hyperdisk_only(of)) {
+        return Ok(None);
+    }
+    let mut disk = disk(state, &marked(cx, state)?, flags::HYPERDISK, "");
+    disk["deviceName"] = json!(BOOT_DEVICE);
+    Ok(Some(disk))
+}
+
 /// The body of `regionInstances.bulkInsert`.
 pub(super) fn bulk_body(cx: &Cx<'_>, state: &GoogleState, place: &Place) -> Result<Value, DriverError> {
     let mut properties = properties(cx, state, place, "")?;
@@ -348,10 +361,17 @@ pub(super) fn bulk_body(cx: &Cx<'_>, state: &GoogleState, place: &Place) -> Resu
     });
     if !state.flex_machine_types.is_empty() {
         properties.remove("machineType");
+        let other_disk = other_disk(cx, state)?;
         let ranked = state.flex_machine_types.iter().enumerate().map(|(rank, machine_type)| {
-            let selection = json!({ "machineTypes": [machine_type], "rank": rank.to_string() });
+            let mut selection = json!({ "machineTypes": [machine_type], "rank": rank.to_string() });
+            if let Some(disk) = other_disk.as_ref().filter(|_| takes_hyperdisk_only(machine_type)) {
+                selection["disks"] = json!([disk]);
+            }
             (format!("rank-{rank}"), selection)
         });
+        if other_disk.is_some() {
+            properties["disks"][0]["deviceName"] = json!(BOOT_DEVICE);
+        }
         body["instanceFlexibilityPolicy"] = json!({ "instanceSelections": Map::from_iter(ranked) });
     }
     body["instanceProperties"] = Value::Object(properties);

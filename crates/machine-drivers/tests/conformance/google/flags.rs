@@ -395,6 +395,53 @@ fn flags_of_bulk_reach_the_wire() {
     assert_eq!(project.resources(), 0);
 }
 
+/// The disk and the policy that are asked for where Google may choose among these types.
+fn of_types(types: &[&str]) -> Value {
+    let project = Project::new();
+    let flags = project.flags(&[
+        ("google-bulk-insert", FlagValue::Bool(true)),
+        ("google-region", text("us-central1")),
+        ("google-flex-machine-type", list(types)),
+        // It does not count beside those.
+        ("google-machine-type", text("c4a-standard-1")),
+    ]);
+    block(async {
+        let made = ok(Made::of(&flags).await);
+        made.remove().await;
+    });
+    let sent = project.double.take_exchanges();
+    discovery::check(&sent);
+    sent.iter().find(|exchange| making(&exchange.request)).unwrap().request.json()
+}
+
+#[test]
+fn disks_and_policies_are_those_of_all_flexible_types() {
+    let disk = "/instanceProperties/disks/0/initializeParams/diskType";
+    let selection = "/instanceFlexibilityPolicy/instanceSelections/rank-";
+    let other = |rank: u8| format!("{selection}{rank}/disks/0/initializeParams/diskType");
+    let image = "/instanceProperties/disks/0/initializeParams/sourceImage";
+    let policy = "/instanceProperties/scheduling/onHostMaintenance";
+
+    let all = of_types(&["n4-standard-4", "c4-standard-4"]);
+    assert_eq!(at(&all, disk), "hyperdisk-balanced");
+    assert_eq!(at(&all, &other(0)), &Value::Null);
+    assert_eq!(at(&all, policy), &Value::Null);
+
+    let some = of_types(&["n2-standard-2", "n4-standard-2", "g2-standard-4"]);
+    assert_eq!(at(&some, disk), "pd-balanced");
+    assert_eq!(at(&some, &other(0)), &Value::Null);
+    assert_eq!(at(&some, &other(1)), "hyperdisk-balanced");
+    let of_it = |value: &Value| value["deviceName"].as_str().map(str::to_owned);
+    let device = of_it(at(&some, "/instanceProperties/disks/0"));
+    assert!(device.is_some(), "by that the one stands in for the other");
+    assert_eq!(of_it(at(&some, &format!("{selection}1/disks/0"))), device);
+    assert_eq!(at(&some, policy), "TERMINATE", "any of them may be taken");
+
+    let arm = of_types(&["c4a-standard-1", "t2a-standard-1"]);
+    assert!(at(&arm, image).as_str().unwrap().ends_with("ubuntu-2404-lts-arm64"), "{arm}");
+    assert_eq!((at(&arm, disk), at(&arm, &other(0))), (&json!("pd-balanced"), &json!("hyperdisk-balanced")));
+}
+
 #[test]
 fn user_data_of_the_user_is_handed_on() {
     let dir = tempfile::TempDir::new().unwrap();
