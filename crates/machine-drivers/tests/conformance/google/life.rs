@@ -280,6 +280,37 @@ fn whoever_may_connect_is_narrowed() {
     assert_eq!(project.resources(), 0);
 }
 
+/// Nothing is recorded before `allow_from` is over.
+#[test]
+fn narrowing_that_was_cut_off_is_gone_on_with() {
+    let project = Project::new();
+    block(async {
+        let made = ok(Made::of(&project.flags(&[])).await);
+        let narrow = async |to: &str| {
+            ok(made.driver.allow_from(&made.bench.cx(), &made.state, &strings(&[to])).await)
+                .str("OwnRules")
+                .to_owned()
+        };
+        let first = narrow("198.51.100.7/32").await;
+        let own = narrow("203.0.113.7/32").await;
+        assert_eq!(own, first);
+        assert_eq!(rule(&project, &format!("{own}-allow"))["sourceRanges"], json!(["203.0.113.7/32"]));
+        assert_eq!(rule(&project, &format!("{own}-deny"))["sourceRanges"], json!(["0.0.0.0/0"]));
+        assert_eq!(project.double.provider().rules.len(), 3, "the shared one, and two");
+        assert_eq!(project.double.provider().vm(NAME)["tags"]["items"], json!(["docker-machine", own]));
+        discovery::check(&project.double.take_exchanges());
+        made.remove().await;
+        assert_eq!(project.resources(), 0);
+        // Another instance of the name has other rules.
+        let made = ok(Made::of(&project.flags(&[])).await);
+        let to = strings(&["203.0.113.7/32"]);
+        let again = ok(made.driver.allow_from(&made.bench.cx(), &made.state, &to).await);
+        assert_ne!(again.str("OwnRules"), own);
+        made.remove().await;
+    });
+    assert_eq!(project.resources(), 0);
+}
+
 #[test]
 fn ranchers_prefixes_name_the_rules() {
     let project = Project::new();
