@@ -200,7 +200,9 @@ async fn insert(
         // It may be ours, made by a request whose answer got lost long ago.
         Err(error) if error.is_taken() => match observe::find(compute, &state).await? {
             Some(there) if is_ours(&state, &there) => return is_there(state, there, save),
-            _ => return Err(taken(&state)),
+            Some(_) => return Err(taken(&state)),
+            // Something else is: Google says what.
+            None => return Err(error.into_error(compute, MAKING)),
         },
         Err(error) => {
             if !error.is_unknown() {

@@ -14,7 +14,7 @@ use crate::cloud;
 const ZONE: &str = "us-central1-a";
 /// The machine type where none is named: as much memory as the Go driver's n1-standard-1, two shared processors, about
 /// two thirds of its price, and there in every zone; n1 is not.
-const MACHINE_TYPE: &str = "e2-medium";
+pub(super) const MACHINE_TYPE: &str = "e2-medium";
 /// The image where none is named. On ARM it is the family's sister.
 pub(super) const IMAGE: &str = "ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64";
 /// That sister.

@@ -414,6 +414,21 @@ fn a_disk_of_somebody_else_is_left_alone() {
     block(async {
         let (driver, bench) = (Google::new(), Bench::new());
         let wish = bench.wish(&driver, &project.flags(&[]));
+        let set = |key: &str, value: Value| {
+            let key_of_disk = (ZONE.to_owned(), "conformance-disk".to_owned());
+            project.double.provider().disks.get_mut(&key_of_disk).unwrap()[key] = value;
+        };
+        let said = why(driver.precreate(&bench.cx(), &wish).await);
+        let remove = format!("gcloud compute disks delete conformance-disk --zone {ZONE}");
+        assert!(said.contains("conformance-disk") && said.contains(&remove), "{said}");
+        set("users", json!(["https://x/instances/other"]));
+        let said = why(driver.precreate(&bench.cx(), &wish).await);
+        assert!(said.contains("disk of the instance \"other\"") && !said.contains("delete"), "{said}");
+        set("users", json!([]));
+        set("labels", json!({ "docker-machine-store": STORE_ID }));
+        let said = why(driver.precreate(&bench.cx(), &wish).await);
+        assert!(said.contains("docker-machine gc"), "{said}");
+        set("labels", json!({ "a": "b" }));
         let mut journal = Journal::new(Cut::Never);
         let said = why(driver.create(&bench.cx(), wish.clone(), &mut journal).await);
         assert!(said.contains("RESOURCE_ALREADY_EXISTS"), "{said}");
