@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use super::api::{Compute, Instance, Operation};
 use super::instance::{self, Place};
 use super::state::{GoogleState, INSTANCE};
-use super::{firewall, location, observe};
+use super::{firewall, location, observe, trouble};
 use crate::cloud::{self, MACHINE_KEY, STORE_KEY};
 
 const MAKING: &str = "the instance can't be made";
+/// How often a change of an instance is tried that others change at the same time.
+const TRIES: usize = 3;
 
 fn keep(state: &GoogleState, save: &mut dyn Checkpoint) -> Result<(), DriverError> {
     save.save(&DriverState::from_typed(state)?)
@@ -268,9 +270,8 @@ async fn adopt(
     cx.report.report(Event::DriverLine("Configuring instance".into()));
     add_tags(compute, &state, &there).await?;
     let line = instance::key_line(cx, &state)?;
-    if let Some(metadata) = instance::with_key(&there.metadata, &line) {
-        change(compute, &state, "setMetadata", &metadata).await?;
-    }
+    let with_key = |there: &Instance| instance::with_key(&there.metadata, &line);
+    change(compute, &state, &there, "setMetadata", with_key).await?;
     Ok(state)
 }
 
@@ -296,17 +297,38 @@ pub(super) async fn add_tags(
     state: &GoogleState,
     there: &Instance,
 ) -> Result<(), DriverError> {
-    let mut items = there.tags.items.clone();
-    items.extend(firewall::tags(state).into_iter().filter(|tag| !there.tags.items.contains(tag)));
-    if items == there.tags.items {
-        return Ok(());
+    let tagged = |there: &Instance| {
+        let mut items = there.tags.items.clone();
+        items.extend(firewall::tags(state).into_iter().filter(|tag| !there.tags.items.contains(tag)));
+        let body = json!({ "items": items, "fingerprint": there.tags.fingerprint });
+        (items != there.tags.items).then_some(body)
+    };
+    change(compute, state, there, "setTags", tagged).await
+}
+
+/// Changes an instance. `body` makes what it is to be of what it is; `None` where it is so. Where something else changes it
+/// between our look and our request, it is looked at again.
+async fn change(
+    compute: &Compute<'_>,
+    state: &GoogleState,
+    there: &Instance,
+    what: &str,
+    body: impl Fn(&Instance) -> Option<Value> + Send + Sync,
+) -> Result<(), DriverError> {
+    let mut now = there.clone();
+    for left in (0..TRIES).rev() {
+        let Some(wanted) = body(&now) else { break };
+        match change_once(compute, state, what, &wanted).await {
+            Err(error) if left > 0 && trouble::is_stale(&error) => {}
+            done => return done,
+        }
+        now = observe::find(compute, state).await?.ok_or_else(|| observe::gone(state))?;
     }
-    let body = json!({ "items": items, "fingerprint": there.tags.fingerprint });
-    change(compute, state, "setTags", &body).await
+    Ok(())
 }
 
 /// Changes an instance. The fingerprint in the body lets it happen once.
-async fn change(
+async fn change_once(
     compute: &Compute<'_>,
     state: &GoogleState,
     what: &str,
