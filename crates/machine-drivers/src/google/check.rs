@@ -63,6 +63,12 @@ pub(super) async fn remotely(
     state: &GoogleState,
 ) -> Result<(), DriverError> {
     if state.use_existing {
+        if !state.unheeded_flags.is_empty() {
+            cx.report.report(Event::Warning(format!(
+                "--google-use-existing takes the instance as it is; these do nothing: --{}",
+                state.unheeded_flags.join(", --")
+            )));
+        }
         return existing(compute, state).await.map(drop);
     }
     let ((), (), architecture, image, (), ()) = try_join!(

@@ -263,6 +263,7 @@ async fn adopt(
 ) -> Result<GoogleState, DriverError> {
     let there = existing(compute, &state).await?;
     there.id.clone_into(&mut state.instance_id);
+    state.unheeded_flags.clear();
     resolve(&mut state, &there);
     keep(&state, save)?;
     let network = location::network_path(there.network(), &state.project);
@@ -287,6 +288,18 @@ pub(super) async fn existing(compute: &Compute<'_>, state: &GoogleState) -> Resu
         let text = format!("instance {:?} is {}, not RUNNING", state.name(), there.status);
         return Err(DriverError::new(ErrorKind::Precreate, text)
             .with_hint("start it: `gcloud compute instances start NAME --zone ZONE`"));
+    }
+    if there.address(state.use_internal_ip).is_empty() {
+        let text = format!("instance {:?} has no external address", state.name());
+        return Err(DriverError::new(ErrorKind::Precreate, text).with_hint(
+            "--google-use-internal-ip takes its internal one, if this computer reaches that network",
+        ));
+    }
+    if instance::has_os_login(&there.metadata) {
+        let text = format!("instance {:?} has OS Login on: keys in its metadata let nobody in", state.name());
+        return Err(DriverError::new(ErrorKind::Precreate, text).with_hint(
+            "`gcloud compute instances add-metadata NAME --zone ZONE --metadata enable-oslogin=FALSE` turns it off",
+        ));
     }
     Ok(there)
 }

@@ -27,6 +27,31 @@ pub(super) const HYPERDISK: &str = "hyperdisk-balanced";
 pub(super) const NETWORK: &str = "default";
 const SCOPES: &str = "https://www.googleapis.com/auth/devstorage.read_only,https://www.googleapis.com/auth/logging.write,https://www.googleapis.com/auth/monitoring.write";
 
+/// The flags that say what a new instance is to be.
+const NOT_FOR_EXISTING: [&str; 21] = [
+    "google-machine-type",
+    "google-machine-image",
+    "google-disk-size",
+    "google-disk-type",
+    "google-provisioned-iops",
+    "google-provisioned-throughput",
+    "google-min-cpu-platform",
+    "google-accelerator",
+    "google-maintenance-policy",
+    "google-preemptible",
+    "google-spot",
+    "google-network",
+    "google-subnetwork",
+    "google-address",
+    "google-service-account",
+    "google-scopes",
+    "google-label",
+    "google-vm-labels",
+    "google-metadata",
+    "google-metadata-from-file",
+    "google-userdata",
+];
+
 /// The flags: the Go driver's, GitLab's, Rancher's, and ours at the end.
 pub(super) const FLAGS: &[FlagSpec] = &[
     FlagSpec::str("google-zone", "GOOGLE_ZONE", ZONE, "GCE Zone"),
@@ -246,7 +271,11 @@ pub(super) fn wish(cx: &ConfigureContext<'_>, flags: &FlagValues) -> Result<Goog
         cloud::endpoint("google-endpoint", &state.endpoint, "")?;
     }
     firewall(flags, &mut state)?;
-    if !state.use_existing {
+    reach(flags, &mut state)?;
+    if state.use_existing {
+        let given = NOT_FOR_EXISTING.iter().filter(|flag| flags.is_set(flag));
+        state.unheeded_flags = given.map(|flag| (*flag).to_owned()).collect();
+    } else {
         machine(flags, &mut state)?;
         network(flags, &mut state)?;
         guest(flags, &mut state)?;
@@ -326,14 +355,19 @@ fn network(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
             return Err(wrong(format!("--{flag}: {text:?} is no name and no path")));
         }
     }
-    state.use_internal_ip_only = flags.bool("google-use-internal-ip-only");
-    state.use_internal_ip = flags.bool("google-use-internal-ip") || state.use_internal_ip_only;
     state.address = flags.str("google-address").to_owned();
     if !state.address.is_empty() && state.use_internal_ip_only {
         return Err(wrong(
             "--google-address gives the machine an external address, --google-use-internal-ip-only none: give one of them",
         ));
     }
+    Ok(())
+}
+
+/// How the machine is reached, whoever made it.
+fn reach(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverError> {
+    state.use_internal_ip_only = flags.bool("google-use-internal-ip-only");
+    state.use_internal_ip = flags.bool("google-use-internal-ip") || state.use_internal_ip_only;
     state.tags = flags.str("google-tags").to_owned();
     for tag in state.tags.split(',').filter(|tag| !tag.is_empty()) {
         if !instance::is_name(tag) {

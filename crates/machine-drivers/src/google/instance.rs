@@ -15,6 +15,8 @@ pub(super) const LONGEST_NAME: usize = 63;
 pub(super) const USER_DATA: &str = "user-data";
 /// The key of the metadata with the keys that may log in.
 const SSH_KEYS: &str = "ssh-keys";
+/// The key of the metadata by which Google's accounts log in, and keys of the metadata count for nothing.
+const OS_LOGIN: &str = "enable-oslogin";
 /// The longest value of metadata, bytes (Compute Engine, "Set VM metadata", limitations).
 const LONGEST_VALUE: usize = 256 << 10;
 /// The longest metadata in all, bytes.
@@ -199,7 +201,7 @@ fn metadata(cx: &Cx<'_>, state: &GoogleState) -> Result<Value, DriverError> {
     let line = key_line(cx, state)?;
     let keys = items.entry(SSH_KEYS.to_owned()).or_default();
     *keys = if keys.trim().is_empty() { line } else { format!("{}\n{line}", keys.trim_end()) };
-    for (key, value) in [("block-project-ssh-keys", "TRUE"), ("enable-oslogin", "FALSE")] {
+    for (key, value) in [("block-project-ssh-keys", "TRUE"), (OS_LOGIN, "FALSE")] {
         items.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     if let Some(seed) = cx.seed.filter(|seed| !seed.user_data.is_empty()) {
@@ -211,19 +213,34 @@ fn metadata(cx: &Cx<'_>, state: &GoogleState) -> Result<Value, DriverError> {
     Ok(json!({ "items": items }))
 }
 
-/// Metadata of an instance that is there already, with the machine's key added; `None` where it has it.
+/// Whether an instance's own metadata turns OS Login on.
+pub(super) fn has_os_login(metadata: &Value) -> bool {
+    let mut items = metadata["items"].as_array().into_iter().flatten();
+    let on = |item: &Value| item["value"].as_str().is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    items.any(|item| item["key"] == OS_LOGIN && on(item))
+}
+
+/// Metadata of an instance that is there already, with the machine's key added and OS Login off; `None` where it is so.
 pub(super) fn with_key(metadata: &Value, line: &str) -> Option<Value> {
     let mut metadata = metadata.as_object().cloned().unwrap_or_default();
-    let mut items = metadata.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let before = metadata.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut items = before.clone();
     match items.iter_mut().find(|item| item["key"] == SSH_KEYS) {
         Some(item) => {
             let keys = item["value"].as_str().unwrap_or_default().trim_end().to_owned();
-            if keys.lines().any(|there| there.trim() == line) {
-                return None;
+            if !keys.lines().any(|there| there.trim() == line) {
+                let all = if keys.is_empty() { line.to_owned() } else { format!("{keys}\n{line}") };
+                item["value"] = json!(all);
             }
-            item["value"] = json!(if keys.is_empty() { line.to_owned() } else { format!("{keys}\n{line}") });
         }
         None => items.push(json!({ "key": SSH_KEYS, "value": line })),
+    }
+    // The project may have it on.
+    if !items.iter().any(|item| item["key"] == OS_LOGIN) {
+        items.push(json!({ "key": OS_LOGIN, "value": "FALSE" }));
+    }
+    if items == before {
+        return None;
     }
     metadata.retain(|key, _| key == "fingerprint");
     metadata.insert("items".to_owned(), Value::Array(items));

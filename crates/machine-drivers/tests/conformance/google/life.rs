@@ -369,6 +369,7 @@ fn an_instance_that_is_there_is_taken_over() {
         let metadata = metadata(&vm);
         assert!(metadata["ssh-keys"].starts_with("me:ssh-rsa AAAA me\ndocker-user:ssh-ed25519 "));
         assert_eq!(metadata["startup-script"], "true", "nothing else is lost");
+        assert_eq!(metadata["enable-oslogin"], "FALSE", "the project may have it on");
         assert!(rule(&project, "docker-machines")["network"].as_str().unwrap().ends_with("/lab"));
         assert_eq!(ok(made.driver.known(&made.state)).ip, "203.0.113.9");
         assert_eq!(made.state.str("MachineType"), "", "as in the Go driver");
@@ -382,6 +383,56 @@ fn an_instance_that_is_there_is_taken_over() {
         discovery::check(&project.double.take_exchanges());
     });
     assert_eq!(project.resources(), 0, "as the Go driver does");
+}
+
+#[test]
+fn flags_for_an_instance_that_is_there() {
+    let project = Project::new();
+    let there = |login: &str| {
+        json!({
+            "name": NAME, "status": "RUNNING", "tags": { "items": ["web"], "fingerprint": "t1" },
+            "metadata": { "fingerprint": "m1", "items": [{ "key": "enable-oslogin", "value": login }] },
+            "networkInterfaces": [{ "network": "n", "networkIP": "10.0.0.9" }], "disks": [],
+        })
+    };
+    let existing = ("google-use-existing", FlagValue::Bool(true));
+    let inside = ("google-use-internal-ip", FlagValue::Bool(true));
+    block(async {
+        project.double.provider().put_vm(ZONE, there("FALSE"));
+        let said =
+            why(Made::of(&project.flags(std::slice::from_ref(&existing))).await.map(|made| made.state));
+        assert!(said.contains("no external address") && said.contains("--google-use-internal-ip"), "{said}");
+        project.double.provider().put_vm(ZONE, there("TRUE"));
+        let flags = project.flags(&[
+            existing,
+            inside,
+            ("google-tags", text("db")),
+            ("google-label", FlagValue::List(strings(&["a:b"]))),
+            ("google-machine-type", text("n1-standard-1")),
+        ]);
+        let said = why(Made::of(&flags).await.map(|made| made.state));
+        assert!(said.contains("OS Login") && said.contains("enable-oslogin=FALSE"), "{said}");
+        project.double.provider().put_vm(ZONE, there("FALSE"));
+        // Something else changes it at the same time.
+        let stale = json!({ "error": { "code": 412, "message": "Supplied fingerprint does not match current metadata fingerprint.",
+            "errors": [{ "domain": "global", "reason": "conditionNotMet" }] } });
+        let changing =
+            |request: &Request| request.path.ends_with("/setTags") || request.path.ends_with("/setMetadata");
+        project.double.trouble(2, Trouble::Answer(Reply::json(412, &stale)), changing);
+        let made = ok(Made::of(&flags).await);
+        assert_eq!(ok(made.driver.known(&made.state)).ip, "10.0.0.9");
+        let vm = project.double.provider().vm(NAME).clone();
+        assert_eq!(vm["tags"]["items"], json!(["web", "docker-machine", "db"]));
+        let said = made.bench.heard.text();
+        assert!(said.contains("do nothing: --google-machine-type, --google-label"), "{said}");
+        assert!(!made.state.0.contains_key("UnheededFlags"));
+
+        project.double.provider().put_vm(ZONE, there("FALSE"));
+        project.double.trouble(9, Trouble::Answer(Reply::json(412, &stale)), changing);
+        let error = Made::of(&flags).await.map(|made| made.state).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "no rule of an organisation: {}", full_text(&error));
+        project.double.heal();
+    });
 }
 
 #[test]
