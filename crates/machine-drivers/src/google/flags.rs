@@ -25,6 +25,8 @@ pub(super) const DISK_TYPE: &str = "pd-balanced";
 pub(super) const HYPERDISK: &str = "hyperdisk-balanced";
 /// The network where none is named.
 pub(super) const NETWORK: &str = "default";
+/// By what pauses grow at most.
+const MAX_FACTOR: f64 = 1000.0;
 const SCOPES: &str = "https://www.googleapis.com/auth/devstorage.read_only,https://www.googleapis.com/auth/logging.write,https://www.googleapis.com/auth/monitoring.write";
 
 /// The flags that say what a new instance is to be.
@@ -507,8 +509,8 @@ fn backoff(flags: &FlagValues) -> Result<Backoff, DriverError> {
     let factor = |name: &str| {
         let flag = format!("google-operation-backoff-{name}");
         let text = flags.str(&flag);
-        text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor >= 0.0).ok_or_else(|| {
-            wrong(format!("error while parsing {flag} value: {text:?} is no number from 0 on"))
+        text.parse().ok().filter(|factor: &f64| (0.0..=MAX_FACTOR).contains(factor)).ok_or_else(|| {
+            wrong(format!("error while parsing {flag} value: {text:?} is no number from 0 to {MAX_FACTOR}"))
         })
     };
     Ok(Backoff {

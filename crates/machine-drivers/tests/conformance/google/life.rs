@@ -584,6 +584,17 @@ fn operations_are_waited_for_as_the_flags_say() {
         let made = ok(Made::of(&project.flags(&[])).await);
         assert!(project.calls().iter().filter(|call| call.ends_with("/wait")).count() >= 4);
         made.remove().await;
+        // 0 is no limit, as in GitLab's driver; and what it wrote may grow as it likes.
+        project.double.provider().slow_waits = 2;
+        let mut made = ok(Made::of(&project.flags(&[
+            ("google-operation-backoff-max-elapsed-time", FlagValue::Int(0)),
+            ("google-operation-backoff-max-interval", FlagValue::Int(0)),
+        ]))
+        .await);
+        let backoff = made.state.0.get_mut("OperationBackoffFactory").unwrap();
+        backoff["Multiplier"] = json!(1e300);
+        project.double.provider().slow_waits = 3;
+        made.remove().await;
         project.double.provider().slow_waits = 1000;
         let limit = ("google-operation-backoff-max-elapsed-time", FlagValue::Int(1));
         let (driver, bench) = (Google::new(), Bench::new());
