@@ -1,5 +1,7 @@
 //! Who we are: every kind of credentials, in the order in which they are looked for.
 
+use std::time::SystemTime;
+
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use machine_core::ErrorKind;
@@ -84,6 +86,9 @@ fn a_key_of_a_service_account_is_signed_with() {
         assert_eq!(claims["aud"], json!(format!("{}/token", project.double.url())));
         assert_eq!(claims["scope"], "https://www.googleapis.com/auth/compute");
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 3600);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let before = now - claims["iat"].as_u64().unwrap();
+        assert!((10..60).contains(&before), "clocks may be ahead a little: {before}");
     }
     // As it is, without base64.
     ok(Person::new()
