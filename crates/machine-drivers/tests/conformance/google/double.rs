@@ -118,6 +118,8 @@ pub struct Gcp {
     pub happens: Option<Happens>,
     /// Zones in which there is no room.
     pub full_zones: Vec<&'static str>,
+    /// What the token endpoint says of how long a token lives, seconds.
+    pub lives: Option<u64>,
     /// What the token endpoint was given, and by which kind of grant.
     pub grants: Vec<BTreeMap<String, String>>,
 }
@@ -172,7 +174,10 @@ impl Gcp {
         self.number += 1;
         let token = format!("ya29.double-{}", self.number);
         self.tokens.insert(token.clone());
-        Reply::json(200, &json!({ "access_token": token, "expires_in": 3599, "token_type": "Bearer" }))
+        Reply::json(
+            200,
+            &json!({ "access_token": token, "expires_in": self.lives.unwrap_or(3599), "token_type": "Bearer" }),
+        )
     }
 
     fn identity(&mut self, request: &Request) -> Option<Reply> {
