@@ -95,6 +95,28 @@ fn a_key_of_a_service_account_is_signed_with() {
         .checks(&project, &[("google-auth-encoded-json", text(project.service_account().to_string()))]));
 }
 
+/// As `base64` of GNU prints it.
+#[test]
+fn base64_may_have_line_breaks() {
+    let project = Project::new();
+    let packed = STANDARD.encode(project.service_account().to_string());
+    for end in ["\n", "\r\n"] {
+        let lines: Vec<&str> =
+            packed.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        ok(Person::new().checks(&project, &[("google-auth-encoded-json", text(lines.join(end)))]));
+    }
+}
+
+#[test]
+fn a_token_may_live_for_ever() {
+    let project = Project::new();
+    for lives in [u64::MAX, i64::MAX as u64, 0] {
+        project.double.provider().lives = Some(lives);
+        let key = project.service_account().to_string();
+        ok(Person::new().checks(&project, &[("google-auth-encoded-json", text(key))]));
+    }
+}
+
 #[test]
 fn a_person_has_a_refresh_token() {
     let project = Project::new();
