@@ -194,6 +194,9 @@ pub struct Prospect {
     pub seedless: bool,
     /// The user's own user data, which becomes a part of the host's.
     pub user_data: Option<Secret>,
+    /// How much user data the provider takes, bytes of [`Seed::user_data`]; `None` where that is more than there can be, or not
+    /// known.
+    pub user_data_limit: Option<usize>,
 }
 
 /// What an image has in it.
@@ -390,7 +393,9 @@ pub trait Driver: Send + Sync {
     /// Looks at the host.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where it is gone; [`ErrorKind::Unavailable`] where nobody answered.
+    /// [`ErrorKind::NotFound`] where it is gone: the record goes with it, so that this is only said where the account was asked
+    /// in which the host was made (see [`Driver::made_in`]); [`ErrorKind::Credentials`] where the credentials at hand open
+    /// another; [`ErrorKind::Unavailable`] where nobody answered.
     async fn observe(&self, cx: &Cx<'_>, state: &DriverState) -> Result<Observed, DriverError>;
 
     /// Looks at many hosts. Only called where [`Capabilities::batch`] says that it costs fewer requests than as many
@@ -509,6 +514,15 @@ pub trait Driver: Send + Sync {
         Err(self.spec().cannot("tell accounts apart"))
     }
 
+    /// The account in which the host was made, in the provider's own word (an account's number, a project, a subscription), where
+    /// the record has it. The driver then looks whether that is the account which the credentials at hand open, before it says
+    /// that the host is gone: there may be several sources of credentials, and today's another one than that of `create`. `None`
+    /// where the record does not say; what is said to be gone is then doubted where nothing of the store is in the account.
+    /// Pure: no I/O.
+    fn made_in(&self, _state: &DriverState) -> Option<String> {
+        None
+    }
+
     /// Everything in the account of this state that carries the store's mark ([`AccountCx::store_id`]), in an order in
     /// which it can be removed. The state is that of any machine there, or what [`Driver::configure`] makes of flags. Only
     /// called where [`Capabilities::marks`] says so.
@@ -532,7 +546,7 @@ pub trait Driver: Send + Sync {
         Err(self.spec().cannot("remove what has no record"))
     }
 
-    /// Removes the host and all that was made for it. Idempotent: "gone" is success.
+    /// Removes the host and all that was made for it. Idempotent: "gone" is success, on the condition of [`Driver::observe`].
     ///
     /// # Errors
     /// What could not be removed, and why.

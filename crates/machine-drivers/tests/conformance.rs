@@ -14,6 +14,8 @@ mod hetzner;
 mod hyperv;
 #[path = "conformance/openstack.rs"]
 mod openstack;
+#[path = "conformance/prism.rs"]
+mod prism;
 #[path = "conformance/qemu.rs"]
 mod qemu;
 #[path = "conformance/standin.rs"]

@@ -70,6 +70,7 @@ impl Lifecycle {
             return Ok(machine);
         }
         recorder.begin(Operation::Create, Phase::Certificates);
+        self.begin(name);
         self.ensure_certificates(recorder.key_algorithm(), report).await?;
         line(report, format!("Resuming the creation of {name:?}..."));
         let outcome = self.complete(&*driver, machine, &lock, &mut recorder, report).await;
@@ -135,9 +136,11 @@ impl Lifecycle {
         let host = self.host_to_be(driver, &self.name(lock.name())?, networks, report)?;
         let checked = driver.precreate(&host.cx(), &machine.driver).await;
         checked.map_err(|error| Error::Precreate(Box::new(error)))?;
-        self.check_user_data(driver, &host, machine).await?;
+        self.check_user_data(driver, &host, machine, recorder).await?;
         recorder.enter(Phase::Record);
-        Ok(self.store.create(lock, machine, &recorder.journal)?)
+        self.store.create(lock, machine, &recorder.journal)?;
+        self.begin(lock.name());
+        Ok(())
     }
 
     /// The phases after the record. Each first looks whether its work is done.

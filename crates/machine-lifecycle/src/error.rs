@@ -128,6 +128,14 @@ pub enum Error {
         /// The machine.
         machine: String,
     },
+    /// The host is off, and is not turned on by what was asked for.
+    #[error("machine {machine:?} is not running: its host is {}", state.as_str().to_lowercase())]
+    NotRunning {
+        /// The machine.
+        machine: String,
+        /// What it is doing.
+        state: State,
+    },
     /// The host went down while it was waited for.
     #[error("the host of machine {machine:?} went down while it was waited for: it is {}{}", state.as_str().to_lowercase(), sign(last_sign))]
     WentDown {
@@ -306,6 +314,7 @@ impl Error {
             | Self::BadJump { .. }
             | Self::BadAllowFrom { .. }
             | Self::AlreadyInState { .. }
+            | Self::NotRunning { .. }
             | Self::NoSsh { .. }
             | Self::Plan { .. }
             | Self::NotSwarmMaster(_) => Kind::User,
@@ -347,6 +356,7 @@ impl Error {
                     .into(),
             ),
             Self::NoAddress { machine } => Some(format!("`docker-machine start {machine}` may give it one")),
+            Self::NotRunning { machine, .. } => Some(format!("`docker-machine start {machine}` turns it on")),
             Self::Ssh { machine, source } => ssh_hint(machine, source),
             Self::FirstBoot { second, .. } => second.hint(),
             Self::LockedOut { .. } => Some(

@@ -14,7 +14,7 @@ use machine_core::{
     AccountCx, ConfigureContext, Driver, DriverError, DriverState, ErrorKind, FlagValues, Machine,
     MachineName, Observed, Owned, Reporter,
 };
-use machine_store::StoreError;
+use machine_store::{Operation, Phase, StoreError};
 
 use crate::{Error, Host, Lifecycle};
 
@@ -24,6 +24,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(180);
 const REMOVE_LIMIT: Duration = Duration::from_secs(900);
 /// How many hosts are looked at, and how many things of one kind are removed, at the same time.
 const AT_ONCE: usize = 10;
+/// With how many records' credentials is tried to open an account: some providers lock whoever is wrong too often.
+const WAYS: usize = 3;
 /// The name under which flags are read where they only name an account.
 const PLACEHOLDER: &str = "gc";
 
@@ -128,9 +130,9 @@ impl Lifecycle {
         let accounts = std::mem::take(&mut records.accounts);
         let looks = accounts.into_iter().map(|(key, machines)| {
             // What was said on the command line may be newer than what a record holds.
-            let first = machines.first().map(|(_, machine)| machine.driver.clone());
-            let state = states.remove(&key).or(first).unwrap_or_default();
-            self.look_into(key, state, machines, &store_id, report)
+            let mut ways: Vec<DriverState> = states.remove(&key).into_iter().collect();
+            ways.extend(self.newest(&machines));
+            self.look_into(key, ways, machines, &store_id, report)
         });
         let mut accounts = join_all(looks.collect::<Vec<_>>()).await;
         // Only now: whatever was in the lists had its record before it was made.
@@ -234,7 +236,7 @@ impl Lifecycle {
     async fn look_into(
         &self,
         (driver_name, account): AccountKey,
-        state: DriverState,
+        ways: Vec<DriverState>,
         machines: Vec<Named>,
         store_id: &str,
         report: &dyn Reporter,
@@ -246,7 +248,7 @@ impl Lifecycle {
             hosts: Vec::new(),
             problems: Vec::new(),
             named: BTreeSet::new(),
-            state,
+            state: DriverState::default(),
         };
         let driver = match self.driver(&found.driver) {
             Ok(driver) => driver,
@@ -256,39 +258,79 @@ impl Lifecycle {
             }
         };
         let cx = AccountCx { store_id, store_path: self.store.root(), report };
-        let owned = async {
-            // What has no mark can't be told from what is somebody else's.
-            if store_id.is_empty() { Ok(Vec::new()) } else { driver.owned(&cx, &found.state).await }
-        };
-        let owned = within(LOOK_LIMIT, "the list of what this store made", owned);
+        let owned = owned_by(&*driver, &cx, &ways);
         let (owned, hosts) = futures_util::join!(owned, self.gone_hosts(&*driver, &machines, report));
         match owned {
-            Ok(owned) => {
+            Ok((owned, state)) => {
                 found.named = owned.iter().map(|owned| owned.machine.clone()).collect();
-                found.resources = owned;
+                (found.resources, found.state) = (owned, state);
             }
             Err(error) => found.problems.push(Error::driver("", error)),
         }
+        let mut any_there = false;
         for ((name, _), host) in machines.iter().zip(hosts) {
             match host {
-                Ok(None) => {}
-                Ok(Some(host)) => found.hosts.push(host),
+                Ok(Look::There) => any_there = true,
+                Ok(Look::Busy) => {}
+                Ok(Look::Gone(host)) => found.hosts.push(host),
                 Err(error) => found.problems.push(Error::driver(name.as_str(), error)),
             }
+        }
+        if !any_there && found.resources.is_empty() {
+            self.doubt(&*driver, &machines, &mut found);
         }
         found
     }
 
-    /// Which of these machines have no host any more. A machine that somebody is at work on has, or is about to.
+    /// An account in which there is nothing of this store at all is probably another one than that in which its machines were
+    /// made: the credentials at hand may open today what they did not open then. What is gone there is only believed of records
+    /// that name their account, which the driver has compared, and of those for which nothing had been asked for yet.
+    fn doubt(&self, driver: &dyn Driver, machines: &[Named], found: &mut AccountRubbish) {
+        let believed = |host: &GoneHost| {
+            let record = machines.iter().find(|(name, _)| name.as_str() == host.machine);
+            record.is_some_and(|(_, machine)| driver.made_in(&machine.driver).is_some())
+                || self.store.load_journal(&host.machine).ok().flatten().is_some_and(|journal| {
+                    journal.operation == Operation::Create && journal.phase <= Phase::Record
+                })
+        };
+        let (hosts, doubted) = std::mem::take(&mut found.hosts).into_iter().partition::<Vec<_>, _>(believed);
+        found.hosts = hosts;
+        if doubted.is_empty() {
+            return;
+        }
+        let names: Vec<String> = doubted.into_iter().map(|host| host.machine).collect();
+        let text = format!(
+            "nothing that this store made is in the account which these credentials open, and the hosts of all its machines there \
+             are said to be gone: {}",
+            names.join(", ")
+        );
+        let error = DriverError::new(ErrorKind::Credentials, text)
+            .with_hint("check that it is the right account; `docker-machine rm NAME` removes single records");
+        found.problems.push(Error::driver("", error));
+    }
+
+    /// By what an account may be opened: the records that were worked on last, for they have the newest credentials.
+    fn newest(&self, machines: &[Named]) -> Vec<DriverState> {
+        let worked_on = |name: &MachineName| {
+            let journal = self.store.load_journal(name.as_str()).ok().flatten();
+            journal.map(|journal| journal.started).unwrap_or_default()
+        };
+        let mut newest: Vec<(String, &Named)> =
+            machines.iter().map(|named| (worked_on(&named.0), named)).collect();
+        newest.sort_by(|(a, _), (b, _)| b.cmp(a));
+        newest.into_iter().take(WAYS).map(|(_, (_, machine))| machine.driver.clone()).collect()
+    }
+
+    /// Which of these machines have no host any more.
     async fn gone_hosts(
         &self,
         driver: &dyn Driver,
         machines: &[Named],
         report: &dyn Reporter,
-    ) -> Vec<Result<Option<GoneHost>, DriverError>> {
+    ) -> Vec<Result<Look, DriverError>> {
         let seen = self.observe_hosts(driver, machines, report).await;
         let judge = |((_, machine), seen): (&Named, Result<Observed, DriverError>)| match seen {
-            Ok(_) => Ok(None),
+            Ok(_) => Ok(Look::There),
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let text = format!("machine {:?}: {error}", machine.name);
                 let told = DriverError::new(error.kind(), text);
@@ -297,11 +339,13 @@ impl Lifecycle {
                     None => told,
                 })
             }
-            Err(_) if self.store.is_locked(&machine.name) || !self.store.exists(&machine.name) => Ok(None),
+            Err(_) if self.store.is_locked(&machine.name) || !self.store.exists(&machine.name) => {
+                Ok(Look::Busy)
+            }
             Err(_) => {
                 let journal = self.store.load_journal(&machine.name).ok().flatten();
                 let incomplete = journal.and_then(|journal| self.store.incomplete(&machine.name, &journal));
-                Ok(Some(GoneHost { machine: machine.name.clone(), incomplete }))
+                Ok(Look::Gone(GoneHost { machine: machine.name.clone(), incomplete }))
             }
         };
         machines.iter().zip(seen).map(judge).collect()
@@ -371,7 +415,7 @@ impl Lifecycle {
         machine: &str,
         things: &[&Owned],
     ) -> Vec<Outcome> {
-        let lock = match self.still_rubbish(rubbish, machine) {
+        let lock = match self.still_rubbish(rubbish, machine).await {
             Ok(lock) => lock,
             Err(why) => return things.iter().map(|_| why.again()).collect(),
         };
@@ -391,7 +435,7 @@ impl Lifecycle {
 
     /// Looks again, so that nothing is removed that came to be used meanwhile. The answer is the lock of the machine to hold
     /// while it is removed; what is shared has none.
-    fn still_rubbish(
+    async fn still_rubbish(
         &self,
         rubbish: &AccountRubbish,
         machine: &str,
@@ -408,7 +452,7 @@ impl Lifecycle {
                 "its mark names the machine {machine:?}, which can't be one of this program: remove it at the provider"
             )));
         }
-        let lock = match self.store.lock_machine(machine, Duration::ZERO) {
+        let lock = match self.lock_now(machine).await {
             Ok(lock) => lock,
             Err(error @ StoreError::Locked { .. }) => return Err(WhyNot::InUse(error.to_string())),
             Err(error) => return Err(WhyNot::Failed(error.to_string())),
@@ -421,7 +465,7 @@ impl Lifecycle {
 
     /// Removes a record whose host is still gone, and what else was made for it.
     async fn forget(&self, driver: &dyn Driver, name: &str, report: &dyn Reporter) -> Outcome {
-        let lock = match self.store.lock_machine(name, Duration::ZERO) {
+        let lock = match self.lock_now(name).await {
             Ok(lock) => lock,
             Err(error @ StoreError::Locked { .. }) => return Outcome::InUse(error.to_string()),
             Err(error) => return Outcome::Failed(error.into()),
@@ -467,6 +511,40 @@ impl Records {
             || self.accounts.get(&key).is_some_and(|machines| !machines.is_empty())
             || account.named.iter().any(|name| lifecycle.store.exists(name))
     }
+}
+
+/// What a look at a machine's host found.
+enum Look {
+    /// It is there.
+    There,
+    /// Somebody is at work on the machine: it has a host, or is about to.
+    Busy,
+    /// It is gone.
+    Gone(GoneHost),
+}
+
+/// What carries the mark in an account, and the state by which that was found out: where credentials are refused, those of the
+/// next record are tried.
+async fn owned_by(
+    driver: &dyn Driver,
+    cx: &AccountCx<'_>,
+    ways: &[DriverState],
+) -> Result<(Vec<Owned>, DriverState), DriverError> {
+    if cx.store_id.is_empty() {
+        // What has no mark can't be told from what is somebody else's.
+        return Ok((Vec::new(), ways.first().cloned().unwrap_or_default()));
+    }
+    let mut refused = None;
+    for state in ways {
+        match within(LOOK_LIMIT, "the list of what this store made", driver.owned(cx, state)).await {
+            Ok(owned) => return Ok((owned, state.clone())),
+            Err(error) if error.kind() == ErrorKind::Credentials => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| DriverError::new(ErrorKind::Other, "no record opens the account")))
 }
 
 /// Why something is left as it is.

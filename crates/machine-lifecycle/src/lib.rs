@@ -33,7 +33,8 @@ mod shape;
 mod upgrade;
 mod wait;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use machine_core::{Cx, Driver, DriverSource, Known, Machine, MachineName, Reporter};
 use machine_store::Store;
@@ -56,13 +57,15 @@ pub struct Lifecycle {
     settings: Settings,
     /// The store's id, once a driver has needed it.
     store_id: OnceLock<String>,
+    /// The machines of which a create was begun or gone on with here.
+    begun: Mutex<BTreeSet<String>>,
 }
 
 impl Lifecycle {
     /// Puts the parts together. No I/O.
     #[must_use]
     pub fn new(store: Store, drivers: Arc<dyn DriverSource>, settings: Settings) -> Self {
-        Self { store, drivers, settings, store_id: OnceLock::new() }
+        Self { store, drivers, settings, store_id: OnceLock::new(), begun: Mutex::default() }
     }
 
     /// Where the records are.
@@ -78,6 +81,17 @@ impl Lifecycle {
     pub fn known(&self, machine: &Machine) -> Result<Known, Error> {
         let driver = self.driver(&machine.driver_name)?;
         driver.known(&machine.driver).map_err(|error| Error::driver(&machine.name, error))
+    }
+
+    /// Whether the record of this machine was made by a create here, or one here goes on with it. What is there under a name that
+    /// was only wished for is another's.
+    #[must_use]
+    pub fn has_begun(&self, name: &str) -> bool {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    fn begin(&self, name: &str) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 
     fn driver(&self, name: &str) -> Result<Arc<dyn Driver>, Error> {

@@ -18,13 +18,26 @@ impl Lifecycle {
     /// The right to change a machine.
     pub(crate) async fn lock(&self, name: &str, report: &dyn Reporter) -> Result<MachineLock, Error> {
         let what = format!("machine {name:?} to be free");
-        self.take(&what, report, || self.store.lock_machine(name, Duration::ZERO)).await
+        self.take(&what, report, || self.store.try_lock_machine(name)).await
+    }
+
+    /// The right to change a machine, for whoever waits for nobody.
+    ///
+    /// # Errors
+    /// As [`machine_store::Store::try_lock_machine`].
+    pub(crate) async fn lock_now(&self, name: &str) -> Result<MachineLock, StoreError> {
+        match self.store.try_lock_machine(name) {
+            // Somebody may only have asked whether it is held.
+            Err(StoreError::Locked { .. }) => {}
+            done => return done,
+        }
+        tokio::time::sleep(PAUSE).await;
+        self.store.try_lock_machine(name)
     }
 
     /// The right to change the certificates that all machines share.
     pub(crate) async fn lock_certificates(&self, report: &dyn Reporter) -> Result<StoreLock, Error> {
-        self.take("the store's certificates to be free", report, || self.store.lock_store(Duration::ZERO))
-            .await
+        self.take("the store's certificates to be free", report, || self.store.try_lock_store()).await
     }
 
     /// The right to make a machine of this name.
@@ -34,7 +47,7 @@ impl Lifecycle {
         report: &dyn Reporter,
     ) -> Result<MachineLock, Error> {
         let what = format!("the name {:?} to be free", name.as_str());
-        let taken = self.take(&what, report, || self.store.reserve(name, Duration::ZERO)).await;
+        let taken = self.take(&what, report, || self.store.try_reserve(name)).await;
         match taken {
             Err(Error::Store(error)) if matches!(*error, StoreError::AlreadyExists { .. }) => {
                 let journal = self.store.load_journal(name.as_str()).ok().flatten();

@@ -297,11 +297,15 @@ impl Lifecycle {
         if changed == machine.driver {
             return None;
         }
-        let now = Machine { driver: changed, ..machine.clone() };
-        let Ok(lock) = self.store.lock_machine(&machine.name, Duration::ZERO) else { return Some(now) };
-        if self.store.load(&machine.name).ok()?.driver != machine.driver {
+        let Ok(lock) = self.store.try_lock_machine(&machine.name) else {
+            return Some(Machine { driver: changed, ..machine.clone() });
+        };
+        // All else as it is on disk by now: what was read is older than the look.
+        let mut now = self.store.load(&machine.name).ok()?;
+        if now.driver != machine.driver {
             return None;
         }
+        now.driver = changed;
         // What can't be kept is looked for again the next time.
         let _ = self.store.save(&lock, &now);
         Some(now)

@@ -2,18 +2,20 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use machine_core::{EngineOptions, Event, Machine, MachineName, Reporter, Secret, StepStatus};
+use machine_core::{
+    EngineOptions, ErrorKind, Event, Machine, MachineName, Reporter, Secret, State, StepStatus,
+};
 use machine_engine::Client;
 use machine_provision::{
-    Action, EngineWish, HostFacts, InstallMethod as PlannedInstall, Outcome, Plan, Progress, RegistryCa,
-    StepEvent, probe, render, swarm,
+    Action, EngineWish, HostFacts, InstallMethod as PlannedInstall, Outcome, Plan, ProbeError, Progress,
+    RegistryCa, ScriptError, StepEvent, probe, render, swarm,
 };
 use machine_ssh::{ExecLimits, Session, Stream};
 use machine_store::{MachineLock, Operation, Phase, Status};
 use serde_json::{Map, Value, json};
 
 use crate::connection::TlsConfigs;
-use crate::power::line;
+use crate::power::{can_be_started, line};
 use crate::recorder::Recorder;
 use crate::request::{Extras, InstallMethod};
 use crate::{Error, Lifecycle};
@@ -59,6 +61,7 @@ impl Lifecycle {
         recorder.begin(operation, Phase::Certificates);
         let done = async {
             self.ensure_certificates(recorder.key_algorithm(), report).await?;
+            self.ask_whether_it_runs(&mut machine, &lock, report).await?;
             recorder.advance(Phase::Reach)?;
             self.work_over_ssh(&mut machine, &lock, &mut recorder, work, report).await?;
             self.wait_until_ready(&machine, report).await
@@ -67,7 +70,42 @@ impl Lifecycle {
         recorder.close(done)
     }
 
-    /// Reaches the host and works on it; the engine is to be waited for then.
+    /// Asks the driver once where the host is, before minutes are spent on an address at which it is no more. A driver that
+    /// does not know either is no reason to stop: the way to a host is by SSH.
+    async fn ask_whether_it_runs(
+        &self,
+        machine: &mut Machine,
+        lock: &MachineLock,
+        report: &dyn Reporter,
+    ) -> Result<(), Error> {
+        let driver = self.driver(&machine.driver_name)?;
+        if !can_be_started(&*driver) {
+            return Ok(());
+        }
+        let host = self.host(&*driver, &self.name(&machine.name)?, report)?;
+        let name = machine.name.clone();
+        let look = self.look(&*driver, &host, machine, lock);
+        match tokio::time::timeout(self.settings.dial_limit, look).await {
+            Ok(Ok(state @ (State::Stopped | State::Saved | State::Paused))) => {
+                Err(Error::NotRunning { machine: name, state })
+            }
+            Ok(Err(Error::Driver { source, .. })) if source.kind() != ErrorKind::NotFound => {
+                report.report(Event::Warning(format!("where the host of {name:?} is could not be asked: {source}")));
+                Ok(())
+            }
+            Ok(asked) => asked.map(drop),
+            Err(_) => {
+                report.report(Event::Warning(format!(
+                    "where the host of {name:?} is could not be asked: its driver did not answer within {} s",
+                    self.settings.dial_limit.as_secs()
+                )));
+                Ok(())
+            }
+        }
+    }
+
+    /// Reaches the host and works on it; the engine is to be waited for then. A host that restarts itself meanwhile, as its user
+    /// data may have told it to, is reached again.
     pub(crate) async fn work_over_ssh(
         &self,
         machine: &mut Machine,
@@ -82,37 +120,92 @@ impl Lifecycle {
             self.replace_host_key(&session, machine, recorder, report).await?;
             self.narrow(&session, machine, lock, recorder, report).await?;
         }
-        self.provision_over(&session, machine, lock, recorder, work, report).await?;
+        recorder.advance(Phase::Provision)?;
+        line(report, "Detecting the provisioner...");
+        let (session, facts) = self.settled(session, machine, recorder, report).await?;
+        let done = self.provision_over(&session, &facts, machine, lock, recorder, work, report).await;
+        let session = match done {
+            Ok(()) => session,
+            Err(broken) if is_cut_off(&broken) && !facts.boot.is_empty() && self.is_fresh(machine) => {
+                let session = self.reach_restarted(machine, &broken, recorder, report).await?;
+                let (session, now) = self.settled(session, machine, recorder, report).await?;
+                if now.boot == facts.boot {
+                    return Err(broken);
+                }
+                // The plan finds what it has done already.
+                self.provision_over(&session, &now, machine, lock, recorder, work, report).await?;
+                session
+            }
+            Err(error) => return Err(error),
+        };
         session.close().await;
         recorder.advance(Phase::Ready)
     }
 
-    /// Probes the host, plans, and sends the plan: two commands over one session.
-    pub(crate) async fn provision_over(
+    /// The host's facts once cloud-init has finished. Until then nothing is done there but waiting, so that it can be begun anew
+    /// over another session where this one breaks.
+    async fn settled(
+        &self,
+        mut session: Session,
+        machine: &Machine,
+        recorder: &mut Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<(Session, HostFacts), Error> {
+        let mut restarts = 0;
+        loop {
+            match self.settled_facts(&session, machine, report).await {
+                Err(broken) if is_cut_off(&broken) && self.is_fresh(machine) && restarts < RESTARTS => {
+                    restarts += 1;
+                    session = self.reach_restarted(machine, &broken, recorder, report).await?;
+                }
+                facts => return Ok((session, facts?)),
+            }
+        }
+    }
+
+    /// Another session with a host that ended the last one.
+    async fn reach_restarted(
+        &self,
+        machine: &Machine,
+        broken: &Error,
+        recorder: &mut Recorder<'_>,
+        report: &dyn Reporter,
+    ) -> Result<Session, Error> {
+        report.report(Event::Notice(format!(
+            "the connection to {:?} was lost, the host may be restarting: it is reached again ({})",
+            machine.name,
+            broken.to_string().trim()
+        )));
+        // On its way down it may take connections for a moment still.
+        tokio::time::sleep(GOING_DOWN).await;
+        self.reach(machine, recorder, report).await
+    }
+
+    /// Plans, and sends the plan.
+    #[expect(clippy::too_many_arguments, reason = "what there is to work with, and the work")]
+    async fn provision_over(
         &self,
         session: &Session,
+        facts: &HostFacts,
         machine: &mut Machine,
         lock: &MachineLock,
-        recorder: &mut Recorder<'_>,
+        recorder: &Recorder<'_>,
         work: Work,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
         let name = machine.name.clone();
-        recorder.advance(Phase::Provision)?;
-        line(report, "Detecting the provisioner...");
-        let facts = self.settled_facts(session, machine, report).await?;
         report.report(Event::Debug(format!("the host is {}", facts.display_name())));
-        line(report, format!("Provisioning with {}...", provisioner_name(&facts)));
+        line(report, format!("Provisioning with {}...", provisioner_name(facts)));
         line(report, "Copying certs to the local machine directory...");
         let anew = work == Work::Certificates;
         let certificates = self.machine_certificates(machine, lock, recorder.key_algorithm(), anew)?;
         let plan_error = |source| Error::Plan { machine: name.clone(), source };
-        let remote_dir = Plan::certificates_dir(&facts).map_err(plan_error)?;
+        let remote_dir = Plan::certificates_dir(facts).map_err(plan_error)?;
         self.keep_remote_paths(machine, lock, remote_dir)?;
         let wish = self.wish(machine, certificates, &recorder.extras()?)?;
         let planned = match work {
-            Work::Everything => machine_provision::plan(&facts, &wish),
-            Work::Certificates => machine_provision::certificates_plan(&facts, &wish),
+            Work::Everything => machine_provision::plan(facts, &wish),
+            Work::Certificates => machine_provision::certificates_plan(facts, &wish),
         };
         let plan = planned.map_err(plan_error)?;
         if plan.steps.iter().any(|step| matches!(step.action, Action::InstallEngine(_))) {
@@ -120,7 +213,7 @@ impl Lifecycle {
         }
         line(report, "Copying certs to the remote machine...");
         line(report, "Setting Docker configuration on the remote daemon...");
-        self.run(session, machine, &facts, &plan, report).await?;
+        self.run(session, machine, facts, &plan, report).await?;
         if work == Work::Everything { self.configure_swarm(machine, report).await } else { Ok(()) }
     }
 
@@ -139,11 +232,18 @@ impl Lifecycle {
             facts = self.probe(session, machine, report).await?;
         }
         // On a host that somebody else has set up it is their matter.
-        if self.driver(&machine.driver_name)?.spec().capabilities.user_data {
+        if self.is_fresh(machine) {
             for error in &facts.cloud_init_errors {
                 report.report(Event::Warning(format!(
                     "cloud-init of {:?} failed: {error}; what it left undone is done over SSH (its log on the host: \
                      /var/log/cloud-init-output.log)",
+                    machine.name
+                )));
+            }
+            for error in &facts.unread_user_data {
+                report.report(Event::Warning(format!(
+                    "cloud-init of {:?} passed over a part of its user data: {error}; what is asked for there was not done \
+                     (its log on the host: /var/log/cloud-init.log)",
                     machine.name
                 )));
             }
@@ -324,6 +424,20 @@ fn provisioner_name(facts: &HostFacts) -> &str {
     }
 }
 
+/// Whether the host, or the way to it, was lost while something was under way there.
+fn is_cut_off(error: &Error) -> bool {
+    match error {
+        Error::Ssh { source, .. } => source.is_transient(),
+        Error::Step { source, .. } => matches!(**source, ScriptError::CutOff { .. }),
+        Error::Probe { source, .. } => matches!(source, ProbeError::CutOff { .. }),
+        _ => false,
+    }
+}
+
+/// How often a host may restart itself while its first boot is waited for.
+const RESTARTS: usize = 5;
+/// How long a host that restarts itself may take until it takes no more connections.
+const GOING_DOWN: Duration = Duration::from_secs(3);
 /// A probe is some forty short commands.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 /// What a script may take beyond the limits of its steps: starting, and saying what it did.

@@ -21,11 +21,11 @@ use crate::{Error, Lifecycle};
 
 /// How long a fresh host may refuse our key: cloud-init puts it in place some time after the SSH server answers.
 const AUTH_GRACE: Duration = Duration::from_secs(30);
-/// How long one that was told its host key, and was not seen with it yet, may show another.
-const KEY_GRACE: Duration = Duration::from_secs(30);
 const KEY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a server that exists already is waited for: as long as it takes to boot.
 const EXISTING_LIMIT: Duration = Duration::from_secs(3 * 60);
+/// Stands in the journal of a host that lets us in only at the end of its boot.
+const LATE_LOGIN: &str = "lateLogin";
 /// Where the pins of jump hosts stand in the journal, by `user@host:port`.
 const JUMP_KEYS: &str = "jumpHostKeys";
 
@@ -161,9 +161,12 @@ impl Lifecycle {
         let endpoint = self.endpoint(machine)?;
         let route = self.route(&endpoint, &ConnectOptions::default(), &recorder.journal)?;
         let what = format!("ssh on {}", route.target.address());
-        let grace = if self.is_fresh(machine) { AUTH_GRACE } else { Duration::ZERO };
+        let late = has_late_login(&recorder.journal);
+        let fresh = self.is_fresh(machine);
+        let grace = if late { limit } else if fresh { AUTH_GRACE } else { Duration::ZERO };
         let retry = RetryOptions { limit, auth_grace: grace };
-        let from = Instant::now();
+        // Since when it shows another key: its port may have opened long after we began.
+        let mut other_since: Option<Instant> = None;
         let session = loop {
             let tried = Session::connect_with_retry(
                 &route.target,
@@ -176,17 +179,22 @@ impl Lifecycle {
             match tried.await {
                 // An SSH server that was faster than cloud-init shows what the image brought.
                 Err(changed @ machine_ssh::Error::HostKeyChanged { .. })
-                    if is_seeded(&recorder.journal) && from.elapsed() < KEY_GRACE =>
+                    if is_seeded(&recorder.journal)
+                        && other_since.get_or_insert_with(Instant::now).elapsed() < self.settings.key_grace =>
                 {
-                    report.report(waiting(&what, from.elapsed(), KEY_GRACE, &changed.to_string()));
+                    let since = other_since.map_or(Duration::ZERO, |since| since.elapsed());
+                    report.report(waiting(&what, since, self.settings.key_grace, &changed.to_string()));
                     tokio::time::sleep(KEY_PAUSE).await;
                 }
                 tried => break tried.map_err(|source| Error::ssh(machine, source))?,
             }
         };
         warn_of_keys(&session, report);
-        if tell_keys(&session, report) {
+        let told = tell_keys(&session, report);
+        if told {
             note_keys(&session, &mut recorder.journal).map_err(|source| Error::ssh(machine, source))?;
+        }
+        if recorder.journal.extra.remove(LATE_LOGIN).is_some() || told {
             recorder.save()?;
         }
         Ok(session)
@@ -202,8 +210,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether cloud-init sets the host up: it may not know our key yet. Any other host does or never will.
-    fn is_fresh(&self, machine: &Machine) -> bool {
+    /// Whether cloud-init sets the host up: it may not know our key yet, or restart. Any other host does or never will.
+    pub(crate) fn is_fresh(&self, machine: &Machine) -> bool {
         self.driver(&machine.driver_name).is_ok_and(|driver| driver.spec().capabilities.user_data)
     }
 
@@ -376,6 +384,15 @@ fn read_pins(lines: &[String]) -> Result<Vec<PublicKey>, Error> {
                 .map_err(|source| Error::BadPin { line: line.clone(), source: Box::new(source) })
         })
         .collect()
+}
+
+/// Notes that a new host lets us in only at the end of its boot.
+pub(crate) fn note_late_login(journal: &mut Journal) {
+    journal.extra.insert(LATE_LOGIN.to_owned(), Value::Bool(true));
+}
+
+fn has_late_login(journal: &Journal) -> bool {
+    journal.extra.contains_key(LATE_LOGIN)
 }
 
 fn jump_pins(journal: &Journal) -> BTreeMap<String, Vec<String>> {

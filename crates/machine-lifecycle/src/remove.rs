@@ -1,7 +1,7 @@
 //! Removing a machine: the host first, then the record.
 
 use machine_core::{ErrorKind, Machine, MachineName, Reporter};
-use machine_store::{MachineLock, Operation, Phase, StoreError};
+use machine_store::{MachineLock, Operation, Phase, Status, StoreError};
 
 use crate::recorder::Recorder;
 use crate::{Error, Lifecycle};
@@ -26,9 +26,40 @@ impl Lifecycle {
             self.store.load(name)?;
         }
         let lock = self.lock(name, report).await?;
+        self.remove_locked(name, &lock, force, report).await
+    }
+
+    /// Removes what an interrupted create of this process left of a machine. What is complete, and what another process has made or
+    /// gone on with meanwhile, is left alone; then the answer is `false`.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::remove`] without `force`.
+    pub async fn undo_create(&self, name: &str, report: &dyn Reporter) -> Result<bool, Error> {
+        if !self.has_begun(name) || !self.store.exists(name) {
+            return Ok(false);
+        }
+        let lock = self.lock(name, report).await?;
+        let ours = self.store.load_journal(name)?.is_some_and(|journal| {
+            journal.operation == Operation::Create
+                && journal.status != Status::Done
+                && journal.actor.is_this_process()
+        });
+        if ours {
+            self.remove_locked(name, &lock, false, report).await?;
+        }
+        Ok(ours)
+    }
+
+    async fn remove_locked(
+        &self,
+        name: &str,
+        lock: &MachineLock,
+        force: bool,
+        report: &dyn Reporter,
+    ) -> Result<Removed, Error> {
         let mut problems = Vec::new();
         let removed = match self.store.load(name) {
-            Ok(machine) => self.remove_host(&machine, &lock, force, &mut problems, report).await,
+            Ok(machine) => self.remove_host(&machine, lock, force, &mut problems, report).await,
             Err(error) => Err(error.into()),
         };
         match removed {
@@ -36,7 +67,7 @@ impl Lifecycle {
             Err(error) if force => problems.push(error),
             Err(error) => return Err(error),
         }
-        self.store.remove(&lock)?;
+        self.store.remove(lock)?;
         Ok(Removed { problems: if force { problems } else { Vec::new() } })
     }
 

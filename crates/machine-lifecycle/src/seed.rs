@@ -3,14 +3,18 @@
 
 use std::path::PathBuf;
 
-use machine_core::{Driver, DriverError, ErrorKind, Event, Machine, Prospect, Reporter, Secret, Seed};
+use machine_core::{
+    Driver, DriverError, ErrorKind, Event, Machine, Prospect, Reporter, Secret, Seed, Silent,
+};
 use machine_provision::user_data::{self, Own};
 use machine_provision::{Certificates, HostFacts, Plan};
+use machine_ssh::keys::{self, KeyKind};
 use machine_store::MachineLock;
 
 use crate::host_key::note_exposed;
 use crate::key_file::KeyFile;
 use crate::provision::warn_of;
+use crate::reach::note_late_login;
 use crate::recorder::Recorder;
 use crate::{Error, Host, Lifecycle};
 
@@ -37,6 +41,16 @@ enum ByItself {
     Installs(Plan),
     /// All of it.
     Everything(Plan),
+}
+
+impl ByItself {
+    fn user_data(&self, identity: &user_data::Identity<'_>, own: Option<&Own>) -> Secret {
+        match self {
+            Self::Everything(plan) => user_data::complete(identity, plan, own),
+            Self::Installs(plan) => user_data::ahead(identity, plan, own),
+            Self::Nothing => user_data::identity(identity, own),
+        }
+    }
 }
 
 /// Who logs in, and with the key in which file.
@@ -79,6 +93,10 @@ impl Lifecycle {
         }
         let by_itself = self.by_itself(&prospect, &login, machine, lock, recorder, host.report)?;
         let users = self.own_user_data(&prospect)?;
+        if users.as_ref().is_some_and(|own| own.may_define(&login.user)) {
+            note_late_login(&mut recorder.journal);
+            recorder.save()?;
+        }
         let identity = user_data::Identity {
             user: &login.user,
             authorized_key: &own.line(),
@@ -89,23 +107,20 @@ impl Lifecycle {
             mounts: &prospect.mounts,
         };
         prepared.by_itself = matches!(by_itself, ByItself::Everything(_));
-        prepared.seed.user_data = match &by_itself {
-            ByItself::Everything(plan) => user_data::complete(&identity, plan, users.as_ref()),
-            ByItself::Installs(plan) => user_data::ahead(&identity, plan, users.as_ref()),
-            ByItself::Nothing => user_data::identity(&identity, users.as_ref()),
-        };
+        prepared.seed.user_data = by_itself.user_data(&identity, users.as_ref());
         let bytes = prepared.seed.user_data.expose().len();
         host.report.report(Event::Debug(format!("the user data has {bytes} bytes")));
         Ok(Some(prepared))
     }
 
-    /// That the user's own user data can be read, before anything is made. Only of drivers whose hosts are at a provider: no
-    /// other takes any.
+    /// That the user's own user data can be read and leaves room for the machine's, before anything is made. Only of drivers whose
+    /// hosts are at a provider: no other takes any.
     pub(crate) async fn check_user_data(
         &self,
         driver: &dyn Driver,
         host: &Host<'_>,
         machine: &Machine,
+        recorder: &Recorder<'_>,
     ) -> Result<(), Error> {
         let capabilities = &driver.spec().capabilities;
         if !capabilities.user_data || !capabilities.marks {
@@ -119,10 +134,52 @@ impl Lifecycle {
                 return Ok(());
             }
         };
-        self.own_user_data(&prospect).map(drop).map_err(|error| match error {
+        let own = self.own_user_data(&prospect).map_err(|error| match error {
             Error::DriverCreate(error) => Error::Precreate(error),
             other => other,
-        })
+        })?;
+        let (Some(limit), Some(own)) = (prospect.user_data_limit, own) else { return Ok(()) };
+        let Some(bytes) = self.drafted_bytes(&prospect, &own, machine, recorder)? else { return Ok(()) };
+        if bytes <= limit {
+            return Ok(());
+        }
+        let text = format!(
+            "the user data has {bytes} bytes with what the machine needs in it; the provider takes {limit}"
+        );
+        let error = DriverError::new(ErrorKind::Precreate, text).with_hint(
+            "shorten yours, e.g. to an #include of an address where the rest is",
+        );
+        Err(Error::Precreate(Box::new(error)))
+    }
+
+    /// How long the user data will be: with keys that are thrown away, for those of machines are all of one length.
+    fn drafted_bytes(
+        &self,
+        prospect: &Prospect,
+        own: &Own,
+        machine: &Machine,
+        recorder: &Recorder<'_>,
+    ) -> Result<Option<usize>, Error> {
+        let Some(login) = self.login(machine)? else { return Ok(None) };
+        let by_itself = match &prospect.image {
+            Some(image) if image.engine.is_none() && !prospect.private => {
+                self.installation(&HostFacts::of_image(image, &login.user), machine, recorder, &Silent)?
+            }
+            _ => ByItself::Nothing,
+        };
+        let key = keys::generate(KeyKind::Ed25519, &machine.name);
+        let key = key.map_err(|source| Error::ssh(machine, source))?;
+        let (private, public) = (Secret::new(key.private_pem.as_str()), keys::public_key_line(&key.public));
+        let identity = user_data::Identity {
+            user: &login.user,
+            authorized_key: &public,
+            usual_user: !prospect.private,
+            hostname: &machine.name,
+            host_key: &private,
+            host_key_public: &public,
+            mounts: &prospect.mounts,
+        };
+        Ok(Some(by_itself.user_data(&identity, Some(own)).expose().len()))
     }
 
     fn own_user_data(&self, prospect: &Prospect) -> Result<Option<Own>, Error> {

@@ -19,6 +19,9 @@ pub struct Settings {
     /// How long to wait for a host that boots: for its SSH server, or for its engine where nobody needs to log in.
     /// Minutes where a processor is emulated.
     pub boot_limit: Duration,
+    /// How long a host that was told its SSH host key, and was not seen with it yet, may show another: an SSH server that was
+    /// faster than cloud-init shows what the image brought. Counted from the first time.
+    pub key_grace: Duration,
     /// How long one connection to an engine may take.
     pub dial_limit: Duration,
     /// The user's `~/.ssh`, for default keys.
@@ -36,6 +39,7 @@ impl Settings {
             reach_limit: Duration::from_secs(5 * 60),
             engine_limit: Duration::from_secs(90),
             boot_limit: Duration::from_secs(10 * 60),
+            key_grace: Duration::from_secs(30),
             dial_limit: Duration::from_secs(20),
             ssh_dir: None,
         }

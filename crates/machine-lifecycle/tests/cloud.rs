@@ -37,6 +37,8 @@ struct World {
     moved: Option<u16>,
     /// Whether the list of all hosts never comes.
     silent: bool,
+    /// What happens to the store while a host is looked at.
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
     /// What looks at a host find, one after the other, and then the last of it for ever: a state, a sign of life and a port;
     /// `None` where the provider knows no such host yet.
     finds: Vec<Option<(State, &'static str, u16)>>,
@@ -62,6 +64,9 @@ impl Fake {
     }
 
     fn seen(&self, state: &DriverState) -> Result<Observed, DriverError> {
+        if let Some(meanwhile) = self.world(|world| world.meanwhile.take()) {
+            meanwhile();
+        }
         if state.str("Gone") == "yes" {
             return Err(DriverError::new(ErrorKind::NotFound, "there is no such host"));
         }
@@ -116,7 +121,9 @@ impl Driver for Fake {
         }
         let key = Some(state.str("SSHKeyPath").into());
         // Nobody listens there.
-        let ssh = SshEndpoint { host: "127.0.0.1".to_owned(), port: 1, user: "admin".to_owned(), key };
+        let of_server = state.0.get("SSHPort").and_then(serde_json::Value::as_u64);
+        let ssh_port = of_server.and_then(|port| u16::try_from(port).ok()).unwrap_or(1);
+        let ssh = SshEndpoint { host: "127.0.0.1".to_owned(), port: ssh_port, user: "admin".to_owned(), key };
         let url = format!("tcp://127.0.0.1:{port}");
         Ok(Known { ip: "127.0.0.1".to_owned(), url, ssh: Some(ssh), engine_port: None })
     }
@@ -495,6 +502,192 @@ fn a_new_address_is_kept_where_nobody_is_at_work() {
     assert_eq!(test.port_of("m0"), u64::from(elsewhere));
     assert_ne!(test.port_of("m1"), u64::from(elsewhere));
     assert_eq!(test.counts(), (0, 1));
+}
+
+#[test]
+fn what_changed_in_the_record_while_a_host_was_looked_at_stays() {
+    let test = Test::new(cloud());
+    test.records(&names(1), free_port());
+    let elsewhere = free_port();
+    let store = test.lifecycle().store().clone();
+    let meanwhile = move || {
+        let lock = store.try_lock_machine("m0").unwrap();
+        let mut machine = store.load("m0").unwrap();
+        machine.host_options.auth_options.server_cert_remote_path = "/etc/docker/server.pem".to_owned();
+        store.save(&lock, &machine).unwrap();
+    };
+    test.fake.world(|world| {
+        world.moved = Some(elsewhere);
+        world.meanwhile = Some(Box::new(meanwhile));
+    });
+    block_on(test.lifecycle().observe(&names(1), Duration::from_secs(20)));
+    let now = test.lifecycle().store().load("m0").unwrap();
+    assert_eq!(test.port_of("m0"), u64::from(elsewhere));
+    assert_eq!(now.host_options.auth_options.server_cert_remote_path, "/etc/docker/server.pem");
+}
+
+#[test]
+fn provisioning_asks_first_where_the_host_is() {
+    let test = Test::new(cloud());
+    test.records(&names(1), free_port());
+    let key = machine_ssh::keys::generate(machine_ssh::keys::KeyKind::Ed25519, "test").unwrap();
+    std::fs::write(test.root.join("key"), key.private_pem.as_bytes()).unwrap();
+    test.change("m0", "SSHKeyPath", test.root.join("key").to_string_lossy().into());
+    test.counts();
+    // It is off: nothing is dialled.
+    test.fake.world(|world| world.finds = vec![Some((State::Stopped, "", 7))]);
+    for work in ["provision", "regenerate"] {
+        let lifecycle = test.lifecycle();
+        let done = match work {
+            "provision" => block_on(lifecycle.provision("m0", &Silent)),
+            _ => block_on(lifecycle.regenerate_server_certs("m0", &Silent)),
+        };
+        let error = done.unwrap_err();
+        assert_eq!(error.to_string(), "machine \"m0\" is not running: its host is stopped", "{work}");
+        assert!(error.hint().unwrap().contains("start m0"));
+        assert_eq!(test.counts().0, 1);
+    }
+    // It is somewhere else by now.
+    let elsewhere = free_port();
+    test.fake.world(|world| world.finds = vec![Some((State::Running, "", elsewhere))]);
+    let error = block_on(test.lifecycle().provision("m0", &Silent)).unwrap_err();
+    assert!(matches!(error, Error::Ssh { .. }), "{error}");
+    assert_eq!((test.port_of("m0"), test.counts().0), (u64::from(elsewhere), 1));
+    // It is gone.
+    test.fake.world(|world| world.finds = vec![None]);
+    let error = block_on(test.lifecycle().provision("m0", &Silent)).unwrap_err();
+    assert_eq!(error.to_string(), "there is no such host");
+}
+
+#[test]
+fn too_much_user_data_is_refused_before_anything_is_made() {
+    let test = Test::new(cloud());
+    let own = format!("#cloud-config\nfinal_message: {}\n", "x".repeat(3000));
+    let limit = |bytes| {
+        let image = machine_core::ImageFacts {
+            os_release: "ID=ubuntu\nVERSION_ID=\"24.04\"\n".to_owned(),
+            arch: "x86_64".to_owned(),
+            engine: None,
+        };
+        test.fake.world(|world| {
+            world.prospect = Prospect {
+                image: Some(image),
+                user_data: Some(Secret::new(own.as_str())),
+                user_data_limit: Some(bytes),
+                ..Prospect::default()
+            };
+        });
+        let error = test.create(&[]).unwrap_err();
+        let made = test.fake.world(|world| world.created.len());
+        if test.lifecycle().store().exists("dev") {
+            block_on(test.lifecycle().remove("dev", false, &Silent)).unwrap();
+        }
+        (error, made)
+    };
+    let (error, made) = limit(4000);
+    assert_eq!((error.exit_code(), made), (3, 0), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("the provider takes 4000") && error.hint().unwrap().contains("#include"), "{said}");
+    let bytes: usize = said.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    // What was said is what it would have been, to the byte.
+    assert_eq!(limit(bytes - 1).0.exit_code(), 3);
+    let (error, made) = limit(bytes);
+    assert_eq!((error.exit_code(), made), (1, 1), "{error}");
+}
+
+#[test]
+fn only_what_this_process_left_of_a_create_is_undone() {
+    let test = Test::new(cloud());
+    let lifecycle = test.lifecycle();
+    let undo = |lifecycle: &Lifecycle| block_on(lifecycle.undo_create("dev", &Silent)).unwrap();
+    assert!(!undo(&lifecycle));
+    // It can't be reached.
+    test.create(&[]).unwrap_err();
+    assert!(!undo(&lifecycle) && !lifecycle.has_begun("dev"), "it is another's");
+    block_on(lifecycle.resume("dev", &Silent)).unwrap_err();
+    assert!(lifecycle.has_begun("dev"));
+    // Another process goes on with it.
+    let store = lifecycle.store();
+    let set = |pid| {
+        let lock = store.try_lock_machine("dev").unwrap();
+        let mut journal = store.load_journal("dev").unwrap().unwrap();
+        journal.actor.pid = pid;
+        store.save_journal(&lock, &journal).unwrap();
+    };
+    set(std::process::id() + 1);
+    assert!(!undo(&lifecycle));
+    assert!(store.exists("dev") && test.resources() > 0);
+    set(std::process::id());
+    assert!(undo(&lifecycle));
+    assert!(!store.exists("dev") && test.resources() == 0);
+}
+
+/// An SSH server that lets nobody in. It shows this key.
+struct Door;
+
+impl russh::server::Handler for Door {
+    type Error = russh::Error;
+}
+
+async fn door(listener: &tokio::net::TcpListener, key: &russh::keys::PrivateKey) {
+    let config = russh::server::Config { keys: vec![key.clone()], ..russh::server::Config::default() };
+    let (stream, _) = listener.accept().await.unwrap();
+    if let Ok(session) = russh::server::run_stream(Arc::new(config), stream, Door).await {
+        tokio::spawn(session);
+    }
+}
+
+#[test]
+fn a_host_whose_port_opens_late_may_show_the_images_key_first() {
+    let test = Test::new(cloud());
+    test.records(&names(1), free_port());
+    let key = machine_ssh::keys::generate(machine_ssh::keys::KeyKind::Ed25519, "test").unwrap();
+    std::fs::write(test.root.join("key"), key.private_pem.as_bytes()).unwrap();
+    test.change("m0", "SSHKeyPath", test.root.join("key").to_string_lossy().into());
+    let port = free_port();
+    test.change("m0", "SSHPort", port.into());
+    let new_key = || machine_ssh::keys::generate(machine_ssh::keys::KeyKind::Ed25519, "host").unwrap();
+    let (images, seeded) = (new_key(), new_key());
+    let store = test.lifecycle().store().clone();
+    let lock = store.try_lock_machine("m0").unwrap();
+    let line = machine_ssh::keys::public_key_line(&seeded.public);
+    let line = line.rsplit_once(' ').unwrap().0.to_owned();
+    let mut journal = store.load_journal("m0").unwrap().unwrap();
+    journal.host_keys = vec![line.clone()];
+    journal.extra.insert("exposedHostKeys".to_owned(), vec![line].into());
+    store.save_journal(&lock, &journal).unwrap();
+    drop(lock);
+
+    let grace = Duration::from_secs(2);
+    let settings = Settings {
+        boot_limit: Duration::from_secs(10),
+        key_grace: grace,
+        ..Settings::for_store(&test.store_root())
+    };
+    let drivers = Arc::new(Drivers(Arc::clone(&test.fake)));
+    let lifecycle = Lifecycle::new(Store::new(test.store_root()), drivers, settings);
+    let parsed = |pair: &machine_ssh::keys::KeyPair| {
+        russh::keys::PrivateKey::from_openssh(pair.private_pem.as_bytes()).unwrap()
+    };
+    let (images, seeded) = (parsed(&images), parsed(&seeded));
+    let error = block_on(async {
+        let host = async {
+            // Longer than the grace.
+            tokio::time::sleep(grace + Duration::from_secs(1)).await;
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+            door(&listener, &images).await;
+            loop {
+                door(&listener, &seeded).await;
+            }
+        };
+        tokio::select! {
+            done = lifecycle.provision("m0", &Silent) => done.unwrap_err(),
+            () = host => unreachable!(),
+        }
+    });
+    let said = error.to_string();
+    assert!(!said.contains("has changed") && matches!(error, Error::Ssh { .. }), "{said}");
+    assert!(said.contains("none of the keys") || said.contains("refused") || said.contains("offered"), "{said}");
 }
 
 #[test]

@@ -23,6 +23,10 @@ struct World {
     things: Vec<(String, Owned)>,
     /// Accounts that don't answer.
     down: BTreeSet<String>,
+    /// Hosts whose records have a password of last year.
+    old: BTreeSet<String>,
+    /// Whether the credentials at hand open another account, in which there is nothing.
+    elsewhere: bool,
     /// Ids that can't be removed.
     stuck: BTreeSet<String>,
     /// What was removed, in order.
@@ -52,7 +56,8 @@ impl Cloud {
             if world.down.contains(state.str("Account")) {
                 return Err(DriverError::new(ErrorKind::Unavailable, "nobody answers").with_hint("wait"));
             }
-            let there = world.things.iter().any(|(_, thing)| thing.id == state.str("HostId"));
+            let known = !world.elsewhere;
+            let there = known && world.things.iter().any(|(_, thing)| thing.id == state.str("HostId"));
             if there {
                 Ok(Observed { state: State::Running, ..Observed::default() })
             } else {
@@ -122,6 +127,10 @@ impl Driver for Cloud {
         }
     }
 
+    fn made_in(&self, state: &DriverState) -> Option<String> {
+        state.0.get("Owner").and_then(|owner| owner.as_str()).map(str::to_owned)
+    }
+
     async fn owned(&self, cx: &AccountCx<'_>, state: &DriverState) -> Result<Vec<Owned>, DriverError> {
         self.world(|world| {
             world.asked.push(cx.store_id.to_owned());
@@ -130,6 +139,12 @@ impl Driver for Cloud {
             if world.down.contains(state.str("Account")) {
                 return Err(DriverError::new(ErrorKind::Credentials, format!("{account}: wrong token")));
             }
+            if world.old.contains(state.str("HostId")) {
+                return Err(DriverError::new(ErrorKind::Credentials, "the password is an old one"));
+            }
+            if world.elsewhere {
+                return Ok(Vec::new());
+            }
             Ok(world.things.iter().filter(|(of, _)| of == account).map(|(_, thing)| thing.clone()).collect())
         })
     }
@@ -137,10 +152,13 @@ impl Driver for Cloud {
     async fn remove_owned(
         &self,
         _: &AccountCx<'_>,
-        _: &DriverState,
+        state: &DriverState,
         owned: &Owned,
     ) -> Result<(), DriverError> {
         self.world(|world| {
+            if world.old.contains(state.str("HostId")) {
+                return Err(DriverError::new(ErrorKind::Credentials, "the password is an old one"));
+            }
             if world.stuck.contains(&owned.id) {
                 return Err(DriverError::new(ErrorKind::Other, "it is in use").with_hint("detach it"));
             }
@@ -468,4 +486,70 @@ async fn a_mark_that_names_no_machine_is_left_to_the_user() {
     let Outcome::Failed(error) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert!(error.to_string().contains("remove it at the provider"), "{error}");
     assert!(test.removed().is_empty());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_account_in_which_there_is_nothing_of_ours_is_probably_another_one() {
+    let test = Test::new(false);
+    for name in ["one", "two"] {
+        test.machine(name, "A").await;
+    }
+    test.cloud.world(|world| world.elsewhere = true);
+    let rubbish = test.look().await;
+    let [a] = &rubbish.accounts[..] else { panic!("{rubbish:?}") };
+    assert!(a.hosts.is_empty(), "{a:?}");
+    let said = a.problems[0].to_string();
+    assert!(said.contains("are said to be gone: one, two"), "{said}");
+    assert!(a.problems[0].hint().unwrap().contains("the right account"));
+    test.collect(&rubbish).await;
+    assert_eq!(test.store().machine_names().unwrap(), ["one", "two"]);
+
+    // A create that had asked for nothing yet has lost nothing.
+    let lock = test.store().try_lock_machine("two").unwrap();
+    let mut journal = test.store().load_journal("two").unwrap().unwrap();
+    journal.phase = machine_store::Phase::Record;
+    journal.status = machine_store::Status::Running;
+    test.store().save_journal(&lock, &journal).unwrap();
+    // Whose record names the account has been looked for there.
+    let mut machine = test.store().load("one").unwrap();
+    machine.driver.0.insert("Owner".to_owned(), "A".into());
+    drop(lock);
+    let lock = test.store().try_lock_machine("one").unwrap();
+    test.store().save(&lock, &machine).unwrap();
+    drop(lock);
+    test.machine("three", "A").await;
+    let rubbish = test.look().await;
+    assert_eq!(gone(&rubbish.accounts[0]), ["one", "two"]);
+    assert!(rubbish.accounts[0].problems[0].to_string().ends_with("gone: three"), "{rubbish:?}");
+
+    // One host that is there, or anything with our mark, says that it is the right one.
+    test.cloud.world(|world| {
+        world.elsewhere = false;
+        world.things.retain(|(_, thing)| thing.machine == "three");
+    });
+    assert_eq!(gone(&test.look().await.accounts[0]), ["one", "two"]);
+    test.cloud.world(|world| world.things.clear());
+    test.add("A", &[("key pair", "k", "three")]);
+    assert_eq!(gone(&test.look().await.accounts[0]), ["one", "three", "two"]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_account_is_opened_by_whichever_record_has_credentials_that_are_good() {
+    let test = Test::new(false);
+    for name in ["a-old", "b-new"] {
+        test.machine(name, "A").await;
+    }
+    test.add("A", &[("instance", "i-left", "left")]);
+    for old in ["i-a-old", "i-b-new"] {
+        test.cloud.world(|world| world.old = BTreeSet::from([old.to_owned()]));
+        let rubbish = test.look().await;
+        assert_eq!(ids(&rubbish.accounts[0]), ["i-left"], "{rubbish:?}");
+        assert!(rubbish.accounts[0].problems.is_empty());
+        if old == "i-b-new" {
+            assert!(matches!(test.collect(&rubbish).await[..], [Outcome::Removed]));
+        }
+    }
+    test.cloud.world(|world| world.old = BTreeSet::from(["i-a-old", "i-b-new"].map(str::to_owned)));
+    let rubbish = test.look().await;
+    assert_eq!(rubbish.accounts[0].problems[0].to_string(), "the password is an old one");
 }

@@ -403,3 +403,55 @@ fn an_installation_that_fails_at_the_first_boot_is_told_and_done_over_ssh() {
     let machine = test.lifecycle().store().load("web").unwrap();
     block_on(test.lifecycle().check_connection(&machine, false)).unwrap();
 }
+
+/// Its account is the one that we log in by, and its keys are others; it is not all ASCII; and the host restarts when it is done.
+const THE_SAME_ACCOUNT: &str = "#cloud-config
+# Müller – łódź 日本
+users:
+- name: admin
+  shell: /bin/bash
+  ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl bob]
+write_files:
+- path: /etc/from-the-user
+  content: \"grüße – 日本\"
+power_state:
+  mode: reboot
+";
+
+#[test]
+fn user_data_may_have_our_account_and_restart_the_host() {
+    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let test = Test::new(&lab, THE_SAME_ACCOUNT);
+    let events = Events::default();
+    test.create(&events).unwrap_or_else(|error| panic!("{error}\n{:#?}", events.told));
+    assert!(events.has("the host may be restarting"), "{:#?}", events.told);
+    assert_eq!(inside(&test.cloud.host, "cat /etc/from-the-user"), "grüße – 日本");
+    assert_eq!(test.ask("sudo -n id -u; id -un; grep -c '' .ssh/authorized_keys"), format!("0\n{USER}\n2"));
+    assert!(!test.journal().extra.contains_key("lateLogin"));
+    assert_eq!(test.cloud.made.load(Ordering::SeqCst), 1);
+    let machine = test.lifecycle().store().load("web").unwrap();
+    block_on(test.lifecycle().check_connection(&machine, false)).unwrap();
+}
+
+/// It restarts the host while cloud-init is at work, once.
+const RESTARTS_AT_ONCE: &str = "#cloud-config
+runcmd:
+- |
+  [ ! -e /etc/restarted ] || exit 0
+  touch /etc/restarted
+  until [ -e /etc/sudoers.d/90-cloud-init-users ] && grep -q sshd /proc/[0-9]*/comm; do sleep 0.1; done
+  sleep 5
+  systemctl --no-block reboot
+  sleep 60
+";
+
+#[test]
+fn a_host_that_restarts_while_cloud_init_is_waited_for_is_waited_for_again() {
+    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let test = Test::new(&lab, RESTARTS_AT_ONCE);
+    let events = Events::default();
+    test.create(&events).unwrap_or_else(|error| panic!("{error}\n{:#?}", events.told));
+    assert!(events.has("the host may be restarting"), "{:#?}", events.told);
+    let machine = test.lifecycle().store().load("web").unwrap();
+    block_on(test.lifecycle().check_connection(&machine, false)).unwrap();
+}

@@ -50,6 +50,11 @@ pub struct HostFacts {
     pub cloud_init: CloudInit,
     /// What cloud-init could not do at this boot, in its own words, once it has finished.
     pub cloud_init_errors: Vec<String>,
+    /// What it could not read of its user data at this boot, and passed over; since its version 23.4. Nothing of the user data is
+    /// in it.
+    pub unread_user_data: Vec<String>,
+    /// Changes with each start of the host; empty where not known.
+    pub boot: String,
     /// Who holds locks of the package manager.
     pub locks: Vec<LockHolder>,
     /// Whether programs can't be run from `/tmp`.

@@ -98,6 +98,7 @@ struct Reading {
     daemon_json_exists: bool,
     drop_in: Vec<String>,
     cloud_init_result: String,
+    cloud_init_status: String,
 }
 
 impl Reading {
@@ -152,6 +153,8 @@ impl Reading {
                 };
             }
             "cloud-init-result" => self.cloud_init_result.push_str(value),
+            "cloud-init-status" => self.cloud_init_status.push_str(value),
+            "boot" => value.trim().clone_into(&mut facts.boot),
             "lock" => facts.locks.extend(lock(value)),
             "file" => {
                 let mut words = value.splitn(3, ' ');
@@ -208,6 +211,7 @@ impl Reading {
         facts.os = OsRelease::parse(&self.os_release);
         facts.family = Family::detect(&facts.os);
         facts.cloud_init_errors = cloud_init_errors(&self.cloud_init_result);
+        facts.unread_user_data = unread_user_data(&self.cloud_init_status);
         if let (Privilege::None, Some(said)) = (&facts.privilege, self.sudo_said) {
             facts.privilege = Privilege::SudoRefuses(said);
         }
@@ -261,6 +265,35 @@ fn cloud_init_errors(result: &str) -> Vec<String> {
     errors.into_iter().flatten().filter_map(Value::as_str).map(excerpt).collect()
 }
 
+/// How cloud-init begins what it says of a document that it passes over (`util.py`, `handlers/__init__.py` and
+/// `handlers/cloud_config.py` of its versions 23.4 to 24.4).
+const PASSED_OVER: [&str; 5] = [
+    "Failed loading yaml",
+    "Failed loading of cloud-config",
+    "Failed at merging",
+    "Failed calling handler",
+    "Unhandled",
+];
+
+/// What cloud-init's `status.json` says of parts of the user data that could not be read: it is done all the same.
+fn unread_user_data(status: &str) -> Vec<String> {
+    let status: Value = serde_json::from_str(status).unwrap_or_default();
+    let stages = status["v1"].as_object().into_iter().flat_map(|stages| stages.values());
+    let levels = stages.filter_map(|stage| stage["recoverable_errors"].as_object());
+    let said = levels.flat_map(|levels| levels.values()).filter_map(Value::as_array).flatten();
+    let mut found = Vec::new();
+    for text in said.filter_map(Value::as_str) {
+        // The lines in question are shown after that, whatever secret is in them.
+        let text = text.lines().next().unwrap_or_default();
+        let shown = [": \"", " userdata: "].iter().filter_map(|at| text.find(at)).min();
+        let text = excerpt(&text[..shown.unwrap_or(text.len())]);
+        if PASSED_OVER.iter().any(|begin| text.starts_with(begin)) && !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
+}
+
 fn lock(value: &str) -> Option<LockHolder> {
     let mut words = value.splitn(3, ' ');
     let pid = words.next()?.parse().ok()?;
@@ -281,4 +314,31 @@ fn excerpt(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As cloud-init 24.4 writes it.
+    #[test]
+    fn what_cloud_init_passed_over_is_told_without_what_stands_there() {
+        let status = r#"{"v1": {"datasource": "DataSourceNoCloud", "init": {"errors": [], "finished": 2.1, "recoverable_errors":
+            {"WARNING": ["Failed loading yaml blob. Invalid format at line 2 column 1: \"while parsing a block mapping\n    passwd: \"geheim\n",
+            "Failed at merging in cloud config part from part-001: empty cloud config",
+            "Unhandled unknown content-type (text/x) userdata: 'geheim...'", "Used fallback datasource"]}, "start": 1.0},
+            "init-local": {"recoverable_errors": {}}, "modules-final": {"recoverable_errors":
+            {"ERROR": ["Failed at merging in cloud config part from part-001: empty cloud config"]}}, "stage": null}}"#;
+        assert_eq!(
+            unread_user_data(status),
+            [
+                "Failed loading yaml blob. Invalid format at line 2 column 1",
+                "Failed at merging in cloud config part from part-001: empty cloud config",
+                "Unhandled unknown content-type (text/x)",
+            ]
+        );
+        for none in ["", "[]", "{\"v1\": {\"stage\": 1}}", "{\"v1\": {\"init\": {\"recoverable_errors\": [1]}}}"] {
+            assert!(unread_user_data(none).is_empty(), "{none}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! The script is POSIX sh (dash, bash and busybox run it), is read from standard input as a whole before anything of it runs, takes no
 //! input of its own, and says what it does in lines that begin with a token which [`crate::Progress`] knows.
 
-mod shorten;
+pub(crate) mod shorten;
 
 use std::fmt;
 use std::fmt::Write as _;

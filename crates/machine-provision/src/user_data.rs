@@ -8,22 +8,27 @@
 //!
 //! The user's own user data goes before ours in the message. cloud-init then merges ours into it: lists are appended, so that
 //! the user's own accounts, packages and mounts stay and ours is added; of single values the user's stay, but for the SSH host key
-//! and who may be root, without which the host would not be known or reached.
+//! and who may be root, without which the host would not be known or reached. Of two accounts of one name the user's stays as it
+//! is, lists and all; a script then lets us in, see [`Own::may_define`].
 //!
 //! Sources: cloud-init's documentation of merging and of user-data formats and of the modules `users_groups`, `ssh`, `set_hostname`,
-//! `update_etc_hosts` and `mounts`; `boot_hook.py`, `cc_ssh.py` and `cc_mounts.py` of its version 22.4.
+//! `update_etc_hosts` and `mounts`; `boot_hook.py`, `cc_ssh.py` and `cc_mounts.py` of its version 22.4; `user_data.py`, `util.py`
+//! (`fully_decoded_payload`) and `ug_util.py` of 22.4, 24.1 and 24.4.
 
 mod own;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 pub use own::{BadUserData, Own};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use machine_core::{Mount, Secret};
 use serde_json::{Value, json};
 
 use crate::plan::{Action, HOSTNAME_MAX, Install, Plan, Step};
-use crate::render::Renderer;
+use crate::render::{Renderer, shorten};
 use crate::shell::{printf_b, quote};
 
 /// Who the host is and who may log in.
@@ -49,7 +54,8 @@ pub struct Identity<'a> {
 /// User data of a host that gets its engine in another way: identity only.
 #[must_use]
 pub fn identity(identity: &Identity<'_>, own: Option<&Own>) -> Secret {
-    Secret::new(message(own, &cloud_configs(cloud_config(identity), own)))
+    let late = late_login(identity, own);
+    Secret::new(message(late.as_ref(), own, &cloud_configs(cloud_config(identity), own)))
 }
 
 /// User data of a host that gets its engine in another way, and installs what that takes while it boots: for user data
@@ -59,20 +65,36 @@ pub fn identity(identity: &Identity<'_>, own: Option<&Own>) -> Secret {
 /// Providers limit user data (some to 16 KiB): this is as short as it can be.
 #[must_use]
 pub fn ahead(identity: &Identity<'_>, plan: &Plan, own: Option<&Own>) -> Secret {
-    let installs = |step: &&Step| {
-        matches!(
-            step.action,
-            Action::WaitForPackageLock(_) | Action::Packages { .. } | Action::InstallEngine(_)
-        )
-    };
-    let steps: Vec<Step> = plan.steps.iter().filter(installs).cloned().collect();
+    let steps = ahead_of(plan);
     let mut parts = cloud_configs(cloud_config(identity), own);
     if !steps.is_empty() && !has_credentials(plan) {
         let plan = Plan { steps, warnings: Vec::new(), environment: plan.environment.clone() };
         let script = Renderer::default().compact().script(&plan);
         parts.push(("x-shellscript", format!("#!/bin/sh\n{}", script.text())));
     }
-    Secret::new(message(own, &parts))
+    Secret::new(message(late_login(identity, own).as_ref(), own, &parts))
+}
+
+/// The steps of a plan that are done while the host boots.
+pub(crate) fn ahead_of(plan: &Plan) -> Vec<Step> {
+    let installs = |step: &&Step| {
+        matches!(
+            step.action,
+            Action::WaitForPackageLock(_) | Action::Packages { .. } | Action::InstallEngine(_)
+        )
+    };
+    plan.steps.iter().filter(installs).cloned().collect()
+}
+
+/// A script that lets us in where the user's own user data may define the account that logs in: cloud-init then passes over
+/// ours, and with it over our key. It goes before the user's own scripts, which may take their time.
+fn late_login(identity: &Identity<'_>, own: Option<&Own>) -> Option<(&'static str, String)> {
+    if !own?.may_define(identity.user) {
+        return None;
+    }
+    let call = format!("dm_login {} {}\n", quote(identity.user), quote(identity.authorized_key.trim()));
+    let text = shorten::only_what_is_called(LOGIN, &call);
+    Some(("x-shellscript", format!("#!/bin/sh\n{text}{call}")))
 }
 
 /// Whether the address of a proxy or of what installs the engine has a user or a password in it. Nothing can be installed
@@ -99,7 +121,7 @@ pub fn complete(identity: &Identity<'_>, plan: &Plan, own: Option<&Own>) -> Secr
     if !late.is_empty() {
         parts.push(("x-shellscript", format!("#!/bin/sh\n{}", script(&part(late)))));
     }
-    Secret::new(message(own, &parts))
+    Secret::new(message(None, own, &parts))
 }
 
 /// Our cloud-config; merged into what comes before it where there is such.
@@ -279,11 +301,14 @@ fn fstab_word(text: &str) -> String {
     text.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011").replace('\n', "\\012")
 }
 
-/// A MIME message, RFC 2046. Its boundary stands in none of the parts.
-fn message(own: Option<&Own>, ours: &[(&str, String)]) -> String {
-    let own = own.map(Own::part);
-    let of_ours = ours.iter().map(|(kind, content)| (Some(*kind), content.as_str()));
-    let parts: Vec<(Option<&str>, &str)> = own.into_iter().chain(of_ours).collect();
+/// A MIME message, RFC 2046: a part of ours that must come first, the user's, the rest of ours. Its boundary stands in none of
+/// the parts.
+fn message(first: Option<&(&str, String)>, own: Option<&Own>, ours: &[(&str, String)]) -> String {
+    fn of_ours<'a>((kind, content): &'a (&str, String)) -> (Option<&'a str>, &'a str) {
+        (Some(kind), content)
+    }
+    let before = first.into_iter().map(of_ours).chain(own.map(Own::part));
+    let parts: Vec<(Option<&str>, &str)> = before.chain(ours.iter().map(of_ours)).collect();
     let mut boundary = "docker-machine".to_owned();
     while parts.iter().any(|(_, content)| content.contains(&boundary_line(&boundary))) {
         boundary.push('=');
@@ -295,15 +320,30 @@ fn message(own: Option<&Own>, ours: &[(&str, String)]) -> String {
             let _ = write!(text, "{}\n{content}\n", boundary_line(&boundary));
             continue;
         };
-        let charset = if content.is_ascii() { "us-ascii" } else { "utf-8" };
+        // cloud-init takes the message for text before it takes it apart, and then reads what is beyond ASCII in a part of
+        // eight bits as something else: with base64 it comes to the bytes that were meant.
+        let (charset, encoding, body) = match content.is_ascii() {
+            true => ("us-ascii", "7bit", Cow::Borrowed(content)),
+            false => ("utf-8", "base64", Cow::Owned(base64_lines(content))),
+        };
         let _ = write!(
             text,
             "{}\nContent-Type: text/{kind}; charset=\"{charset}\"\nMIME-Version: 1.0\n\
-             Content-Transfer-Encoding: 8bit\n\n{content}\n",
+             Content-Transfer-Encoding: {encoding}\n\n{body}\n",
             boundary_line(&boundary)
         );
     }
     let _ = writeln!(text, "{}--", boundary_line(&boundary));
+    text
+}
+
+/// In lines of the length that RFC 2045 allows.
+fn base64_lines(content: &str) -> String {
+    const LINE: usize = 76;
+    let mut text = STANDARD.encode(content);
+    for at in (1..text.len().div_ceil(LINE)).rev() {
+        text.insert(at * LINE, '\n');
+    }
     text
 }
 

@@ -19,16 +19,18 @@ use serde_json::Value;
 const HOST_KEY: &str =
     "-----BEGIN OPENSSH PRIVATE KEY-----\nhost'key\\%s\n-----END OPENSSH PRIVATE KEY-----\n";
 
-/// Prints the parts as JSON: `[[content type, text], …]`.
+/// Prints the parts as JSON, `[[content type, text], …]`, as cloud-init reads them: the message is text before it is taken apart
+/// (`user_data.py`, `convert_string`), and a part's bytes are UTF-8 whatever they say of themselves (`util.py`,
+/// `fully_decoded_payload`).
 const READ_MIME: &str = r#"
 import email, json, sys
-message = email.message_from_bytes(sys.stdin.buffer.read())
+message = email.message_from_string(sys.stdin.buffer.read().decode("utf-8"))
 assert message.is_multipart() and not message.defects, message.defects
 parts = []
 for part in message.walk():
     assert not part.defects, part.defects
     if part.is_multipart(): continue
-    parts.append([part.get_content_type(), part.get_payload(decode=True).decode(part.get_content_charset() or "us-ascii")])
+    parts.append([part.get_content_type(), part.get_payload(decode=True).decode("utf-8", "surrogateescape")])
 json.dump(parts, sys.stdout)
 "#;
 
@@ -271,7 +273,12 @@ fn the_users_own_comes_first_and_as_it_is() {
         let own = own(text).unwrap();
         let plan = bare_plan(&[], InstallMethod::Distro, UBUNTU);
         let user_data = user_data::ahead(&identity("debian", "dev", &key, &[]), &plan, Some(&own));
-        let Some(parts) = parts(&user_data) else { return };
+        let Some(mut parts) = parts(&user_data) else { return };
+        if text.contains("https://") {
+            // Whatever is there may define our account.
+            let (kind, script) = parts.remove(0);
+            assert!(kind == "text/x-shellscript" && script.contains("dm_login debian "), "{script}");
+        }
         let found: Vec<&str> = parts.iter().map(|(kind, _)| kind.as_str()).collect();
         assert_eq!(found[..kinds.len()], *kinds, "{text}");
         assert_eq!(found[kinds.len()..], ["text/cloud-config", "text/cloud-config", "text/x-shellscript"]);
@@ -287,6 +294,46 @@ fn the_users_own_comes_first_and_as_it_is() {
         );
         assert_eq!(ours[1]["ssh_keys"]["ed25519_private"], HOST_KEY);
         assert!(!format!("{own:?}").contains("jq"));
+    }
+}
+
+#[test]
+fn what_is_beyond_ascii_comes_to_the_host_as_it_was_written() {
+    let key = Secret::new(HOST_KEY);
+    let long = "Zażółć gęślą jaźń, ".repeat(40);
+    for text in [
+        "#cloud-config\n# Müller – łódź 日\npackages: [jq]\n",
+        "#!/bin/sh\necho é\n",
+        &format!("#cloud-config\nfinal_message: {long}\n"),
+    ] {
+        let own = own(text).unwrap();
+        let user_data = user_data::identity(&identity("debian", "dev", &key, &[]), Some(&own));
+        assert!(user_data.expose().is_ascii() && user_data.expose().lines().all(|line| line.len() < 998));
+        let Some(parts) = parts(&user_data) else { return };
+        assert_eq!(parts[0].1.trim_end(), text.trim_end());
+    }
+}
+
+/// Of two accounts of one name cloud-init takes the first, with its list of keys.
+#[test]
+fn an_account_of_the_user_that_is_ours_as_well_lets_us_in() {
+    let key = Secret::new(HOST_KEY);
+    let data = |text: &str| {
+        let own = own(text).unwrap();
+        user_data::identity(&identity("deploy", "dev", &key, &[]), Some(&own))
+    };
+    let theirs = "#cloud-config\nusers:\n- default\n- name: deploy\n  ssh_authorized_keys: [theirs]\n";
+    let Some(parts) = parts(&data(theirs)) else { return };
+    let script = part(&parts, "text/x-shellscript");
+    can_be_read_by_shells(script);
+    assert_eq!(parts[0].1, script, "before what takes its time");
+    assert!(script.ends_with("\ndm_login deploy 'ssh-ed25519 AAAA dev'\n"), "{script}");
+    for called in ["dm_home_of", "dm_is_group", "dm_has_line"] {
+        assert!(script.contains(&format!("\n{called}() {{")), "{called} is missing");
+    }
+    assert!(!script.contains("dm_mount") && script.len() < 1500, "{}", script.len());
+    for other in ["#cloud-config\nusers:\n- name: bob\n", "#!/bin/sh\nuseradd deploy\n"] {
+        assert!(!data(other).expose().contains("dm_login"), "{other}");
     }
 }
 
@@ -324,6 +371,7 @@ fn what_cloud_init_would_not_read_is_refused() {
         ("Content-Type: multipart/mixed\n\nhello\n", "boundary"),
         ("Content-Type: multipart/mixed; boundary=x\n\nhello\n", "no part"),
         (&long_enough, "end is missing"),
+        (&MESSAGE.replace("echo", "echo é"), "base64"),
         ("#!/bin/sh\n\0", "no text"),
     ] {
         let error = own(bad).unwrap_err();

@@ -157,6 +157,12 @@ impl Actor {
             program: program_version.to_owned(),
         }
     }
+
+    /// Whether that is this process, as far as one can tell while it runs.
+    #[must_use]
+    pub fn is_this_process(&self) -> bool {
+        self.pid == std::process::id() && self.host == platform::host_name()
+    }
 }
 
 /// The time as the journal has it: RFC 3339, UTC, whole seconds.

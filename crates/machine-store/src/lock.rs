@@ -109,10 +109,10 @@ pub struct StoreLock {
 }
 
 impl StoreLock {
-    pub(crate) fn acquire(store: &Store, limit: Duration) -> Result<Self, StoreError> {
+    pub(crate) fn acquire(store: &Store, wait: Wait) -> Result<Self, StoreError> {
         let what = format!("the store {}", store.root().display());
         let path = store.locks_dir().join(".store.lock");
-        wait_for(&Wanted { path, what, store, limit }, || Ok(())).map(|held| Self { held })
+        wait_for(&Wanted { path, what, store, wait }, || Ok(())).map(|held| Self { held })
     }
 }
 
@@ -121,10 +121,10 @@ impl MachineLock {
     pub(crate) fn acquire(
         store: &Store,
         name: &str,
-        limit: Duration,
+        wait: Wait,
         give_up: impl FnMut() -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
-        let wanted = Wanted { path: path_of(store, name), what: format!("machine {name:?}"), store, limit };
+        let wanted = Wanted { path: path_of(store, name), what: format!("machine {name:?}"), store, wait };
         let held = wait_for(&wanted, give_up)?;
         Ok(Self { name: name.to_owned(), store: store.clone(), held })
     }
@@ -164,12 +164,21 @@ pub(crate) fn stem(name: &str) -> String {
     format!("{}~{hash:016x}", &name[..cut])
 }
 
+/// How long to wait for whoever holds a lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    /// Not at all: the thread has other things to do.
+    Never,
+    /// Asleep, for this time.
+    Asleep(Duration),
+}
+
 /// A lock to be taken.
 struct Wanted<'a> {
     path: PathBuf,
     what: String,
     store: &'a Store,
-    limit: Duration,
+    wait: Wait,
 }
 
 /// However small the limit, somebody who only asks whether the lock is held must not make the taking fail.
@@ -183,7 +192,9 @@ fn wait_for(
 ) -> Result<Held, StoreError> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
+    let mut tries = 0;
     loop {
+        tries += 1;
         give_up()?;
         if let Some(held) = try_once(wanted)? {
             // What give_up looks at may have changed just before the lock became free.
@@ -191,12 +202,19 @@ fn wait_for(
             return Ok(held);
         }
         let waited = begun.elapsed();
-        if waited >= wanted.limit.max(SHORTEST_LIMIT) {
+        let over = match wanted.wait {
+            // The second try is for a file that was removed between its opening and its locking.
+            Wait::Never => tries >= 2,
+            Wait::Asleep(limit) => waited >= limit.max(SHORTEST_LIMIT),
+        };
+        if over {
             let holder = Box::new(Holder::read(&wanted.path));
             return Err(StoreError::Locked { what: wanted.what.clone(), holder, waited });
         }
-        sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        if let Wait::Asleep(_) = wanted.wait {
+            sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 }
 
@@ -272,12 +290,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path());
         let mut asked = 0;
-        let error = MachineLock::acquire(&store, "foo", Duration::ZERO, || {
+        let error = MachineLock::acquire(&store, "foo", Wait::Asleep(Duration::ZERO), || {
             asked += 1;
             if asked == 1 { Ok(()) } else { Err(StoreError::AlreadyExists { name: "foo".to_owned() }) }
         });
         assert!(matches!(error, Err(StoreError::AlreadyExists { .. })), "{error:?}");
         assert!(!is_locked(&store, "foo"));
+    }
+
+    #[test]
+    fn who_only_tries_does_not_sleep() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let _held = store.lock_machine("foo", Duration::ZERO).unwrap();
+        let _certificates = store.lock_store(Duration::ZERO).unwrap();
+        let name = machine_core::MachineName::new("foo").unwrap();
+        let begun = Instant::now();
+        for _ in 0..50 {
+            assert!(matches!(store.try_lock_machine("foo"), Err(StoreError::Locked { .. })));
+            assert!(matches!(store.try_reserve(&name), Err(StoreError::Locked { .. })));
+            assert!(matches!(store.try_lock_store(), Err(StoreError::Locked { .. })));
+        }
+        // Asleep it would be 150 times 20 ms at the least.
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+        drop(store.try_lock_machine("bar").unwrap());
     }
 
     #[test]
@@ -290,7 +326,7 @@ mod tests {
             assert!(stem(&name).len() <= 220);
             assert_eq!(stem(&stem(&name)), stem(&name));
             let dir = tempfile::tempdir().unwrap();
-            MachineLock::acquire(&Store::new(dir.path()), &name, Duration::ZERO, || Ok(())).unwrap();
+            MachineLock::acquire(&Store::new(dir.path()), &name, Wait::Never, || Ok(())).unwrap();
         }
     }
 }

@@ -9,7 +9,7 @@ use machine_core::{CONFIG_VERSION, Machine, MachineName};
 
 use crate::atomic::{read_file, sweep_temporary_files, write_new_file};
 use crate::config::{Parsed, parse};
-use crate::lock::is_locked;
+use crate::lock::{Wait, is_locked};
 use crate::{Journal, MachineLock, StoreError, StoreLock, platform};
 
 /// A store: a folder with machines, certificates and images. Cheap to clone.
@@ -169,8 +169,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] at the limit; [`StoreError::UnsafeName`]; [`StoreError::Io`].
     pub fn lock_machine(&self, name: &str, limit: Duration) -> Result<MachineLock, StoreError> {
+        self.take_machine(name, Wait::Asleep(limit))
+    }
+
+    /// [`Store::lock_machine`] without waiting or sleeping, for whoever has other things to do meanwhile. Somebody who only asks
+    /// whether the lock is held may be in the way for a moment: it is to be tried again.
+    ///
+    /// # Errors
+    /// As [`Store::lock_machine`].
+    pub fn try_lock_machine(&self, name: &str) -> Result<MachineLock, StoreError> {
+        self.take_machine(name, Wait::Never)
+    }
+
+    fn take_machine(&self, name: &str, wait: Wait) -> Result<MachineLock, StoreError> {
         check_plain(name)?;
-        let lock = MachineLock::acquire(self, name, limit, || Ok(()))?;
+        let lock = MachineLock::acquire(self, name, wait, || Ok(()))?;
         sweep_temporary_files(&lock.dir());
         Ok(lock)
     }
@@ -183,8 +196,20 @@ impl Store {
     /// [`StoreError::AlreadyExists`]; [`StoreError::Locked`] where another process that reserved the name has not
     /// saved a record within `limit`; [`StoreError::Io`].
     pub fn reserve(&self, name: &MachineName, limit: Duration) -> Result<MachineLock, StoreError> {
+        self.reserve_within(name, Wait::Asleep(limit))
+    }
+
+    /// [`Store::reserve`] without waiting or sleeping, as [`Store::try_lock_machine`].
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub fn try_reserve(&self, name: &MachineName) -> Result<MachineLock, StoreError> {
+        self.reserve_within(name, Wait::Never)
+    }
+
+    fn reserve_within(&self, name: &MachineName, wait: Wait) -> Result<MachineLock, StoreError> {
         let name = name.as_str();
-        MachineLock::acquire(self, name, limit, || {
+        MachineLock::acquire(self, name, wait, || {
             if self.exists(name) { Err(StoreError::AlreadyExists { name: name.to_owned() }) } else { Ok(()) }
         })
     }
@@ -201,7 +226,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] at the limit; [`StoreError::Io`].
     pub fn lock_store(&self, limit: Duration) -> Result<StoreLock, StoreError> {
-        let lock = StoreLock::acquire(self, limit)?;
+        self.take_store(Wait::Asleep(limit))
+    }
+
+    /// [`Store::lock_store`] without waiting or sleeping, as [`Store::try_lock_machine`].
+    ///
+    /// # Errors
+    /// As [`Store::lock_store`].
+    pub fn try_lock_store(&self) -> Result<StoreLock, StoreError> {
+        self.take_store(Wait::Never)
+    }
+
+    fn take_store(&self, wait: Wait) -> Result<StoreLock, StoreError> {
+        let lock = StoreLock::acquire(self, wait)?;
         sweep_temporary_files(&self.certs_dir());
         Ok(lock)
     }

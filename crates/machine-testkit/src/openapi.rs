@@ -43,8 +43,20 @@ impl Description {
     /// Where the file is there and is no description in JSON.
     #[must_use]
     pub fn open(file: &str) -> Option<Self> {
+        let path = Self::path(file)?;
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        match serde_json::from_str(&text) {
+            Ok(document) => Some(Self::new(document)),
+            Err(error) => panic!("{} is no description: {error}", path.display()),
+        }
+    }
+
+    /// Where the description in this file is; as [`Description::open`] where it is missing.
+    #[must_use]
+    pub fn path(file: &str) -> Option<PathBuf> {
         let path = folder().join(file);
-        let Ok(text) = std::fs::read_to_string(&path) else {
+        if !path.is_file() {
             let test = std::thread::current().name().unwrap_or("test").to_owned();
             eprintln!(
                 "skipped: {test}: there is no {}: the providers' descriptions are kept outside of this repository, so that this is \
@@ -52,11 +64,8 @@ impl Description {
                 path.display()
             );
             return None;
-        };
-        match serde_json::from_str(&text) {
-            Ok(document) => Some(Self::new(document)),
-            Err(error) => panic!("{} is no description: {error}", path.display()),
         }
+        Some(path)
     }
 
     /// A description that was read.

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -19,10 +20,46 @@ pub const ENGINE_PORT: u16 = 2376;
 
 /// A new host whose engine runs.
 pub fn host() -> Result<Host, Box<dyn Error>> {
+    several(1)?.pop().ok_or_else(|| "the lab made no host".into())
+}
+
+/// So many new hosts whose engines run.
+pub fn several(number: usize) -> Result<Vec<Host>, Box<dyn Error>> {
     if !rustix::process::geteuid().is_root() {
         return Err("a lab host is made of namespaces and needs root".into());
     }
-    Ok(Lab::open()?.host(Spec::new(Variant::Docker))?)
+    let lab = Lab::open()?.with_room_for(number);
+    Ok((0..number).map(|_| lab.host(Spec::new(Variant::Docker))).collect::<Result<_, _>>()?)
+}
+
+/// Room for the inotify instances of many hosts: each systemd wants some, and usually 128 is all that there are. It is as it was
+/// when the value is dropped.
+pub struct Inotify(Option<String>);
+
+impl Inotify {
+    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+    /// What a host has, and then some.
+    const OF_A_HOST: usize = 12;
+
+    pub fn for_hosts(number: usize) -> Result<Self, Box<dyn Error>> {
+        let before = fs::read_to_string(Self::LIMIT)?;
+        let wanted = number * Self::OF_A_HOST;
+        if before.trim().parse::<usize>()? >= wanted {
+            return Ok(Self(None));
+        }
+        fs::write(Self::LIMIT, wanted.to_string()).map_err(|e| format!("{}: {e}", Self::LIMIT))?;
+        Ok(Self(Some(before)))
+    }
+}
+
+impl Drop for Inotify {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0
+            && let Err(error) = fs::write(Self::LIMIT, before)
+        {
+            eprintln!("{} could not be set back to {}: {error}", Self::LIMIT, before.trim());
+        }
+    }
 }
 
 /// Where a program finds a host.
@@ -58,7 +95,7 @@ impl Fleet {
     /// One with certificates made by `program`, for a host.
     pub fn new(program: &Path, host: &Host) -> Result<Self, Box<dyn Error>> {
         let fleet = Self { folder: tempfile::tempdir()?, key: host.key().to_owned() };
-        std::fs::create_dir_all(fleet.store().join("machines"))?;
+        fs::create_dir_all(fleet.store().join("machines"))?;
         store::certify(fleet.store(), program)?;
         Ok(fleet)
     }

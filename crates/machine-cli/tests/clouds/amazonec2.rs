@@ -76,7 +76,8 @@ fn an_instance_from_create_to_rm() {
         !created.stdout.contains(&key.secret) && !created.stderr.contains(&key.secret),
         "the secret shows"
     );
-    println!("calls of a create: {}", asked(&cloud));
+    // docker/machine v0.16.2 asks the same front 40 times for the same.
+    assert_eq!(asked(&cloud), 12);
     // Instance, volume, key pair, security group.
     assert_eq!(held(&cloud), before + 4);
 

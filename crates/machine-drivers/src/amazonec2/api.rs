@@ -1,5 +1,7 @@
 //! The calls of EC2's Query API (version 2016-11-15) that the driver makes, and what it reads of the answers.
 
+use std::time::Duration;
+
 use machine_core::Reporter;
 use machine_http::api::{Answer, Api, ApiError, Call};
 use machine_http::{Client, Url};
@@ -74,6 +76,8 @@ pub(super) struct Instance {
     pub(super) spot_request: String,
     pub(super) store: String,
     pub(super) machine: String,
+    /// The account that it is in.
+    pub(super) owner: String,
 }
 
 /// A key pair.
@@ -114,6 +118,8 @@ pub(super) struct Subnet {
     pub(super) vpc: String,
     pub(super) zone: String,
     pub(super) default: bool,
+    /// The account that it is of; it may be shared with ours.
+    pub(super) owner: String,
 }
 
 /// An image.
@@ -150,15 +156,25 @@ pub(super) struct Marked {
 pub(super) struct Ec2<'a> {
     api: Api<'a>,
     url: Url,
+    settling: Duration,
 }
 
 impl<'a> Ec2<'a> {
     pub(super) fn new(client: Client, url: Url, signer: &'a Signer, report: &'a dyn Reporter) -> Self {
-        Self { api: cloud::api(client, trouble::dialect, signer, report), url }
+        Self { api: cloud::api(client, trouble::dialect, signer, report), url, settling: Duration::ZERO }
     }
 
     pub(super) fn retrying(self, retries: machine_http::api::Retries) -> Self {
-        Self { api: self.api.retrying(retries), url: self.url }
+        Self { api: self.api.retrying(retries), ..self }
+    }
+
+    pub(super) fn settling_within(self, settling: Duration) -> Self {
+        Self { settling, ..self }
+    }
+
+    /// Within which time it knows everywhere what it has made.
+    pub(super) fn settling(&self) -> Duration {
+        self.settling
     }
 
     /// A call that only reads, or that may be made twice.
@@ -196,7 +212,7 @@ impl<'a> Ec2<'a> {
     pub(super) async fn instances(&self, params: Params) -> Result<Vec<Instance>, ApiError> {
         let params = params.with("MaxResults", PAGE);
         let reservations = self.list("DescribeInstances", params, "reservationSet", |reservation| {
-            items(reservation, "instancesSet").map(instance).collect::<Vec<_>>()
+            items(reservation, "instancesSet").map(|node| instance(node, reservation)).collect::<Vec<_>>()
         });
         Ok(reservations.await?.into_iter().flatten().collect())
     }
@@ -205,7 +221,8 @@ impl<'a> Ec2<'a> {
         let answer = self.ask("RunInstances", params).await?;
         let text = answer.text();
         let document = parse(&answer, &text)?;
-        let made = items(document.root_element(), "instancesSet").next().map(instance);
+        let root = document.root_element();
+        let made = items(root, "instancesSet").next().map(|node| instance(node, root));
         made.filter(|made| !made.id.is_empty())
             .ok_or_else(|| answer.unreadable("it has no instance with an id in it"))
     }
@@ -241,6 +258,7 @@ impl<'a> Ec2<'a> {
             vpc: text_of(node, "vpcId").to_owned(),
             zone: text_of(node, "availabilityZone").to_owned(),
             default: text_of(node, "defaultForAz") == "true",
+            owner: text_of(node, "ownerId").to_owned(),
         })
         .await
     }
@@ -319,7 +337,8 @@ fn mark(node: Node<'_, '_>) -> (String, String) {
     (value(STORE_KEY), value(MACHINE_KEY))
 }
 
-fn instance(node: Node<'_, '_>) -> Instance {
+/// An instance, and the reservation that it is in.
+fn instance(node: Node<'_, '_>, reservation: Node<'_, '_>) -> Instance {
     let text = |name: &str| text_of(node, name).to_owned();
     let state = child(node, "instanceState").map_or("", |state| text_of(state, "name"));
     let reason = child(node, "stateReason").map_or("", |reason| text_of(reason, "message"));
@@ -337,6 +356,7 @@ fn instance(node: Node<'_, '_>) -> Instance {
         spot_request: text("spotInstanceRequestId"),
         store,
         machine,
+        owner: text_of(reservation, "ownerId").to_owned(),
     }
 }
 

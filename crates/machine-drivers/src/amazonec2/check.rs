@@ -32,7 +32,7 @@ impl Plan {
             network::groups(&ec2, "", &names),
         );
         let plan = Self { subnet: subnet?, image: image?, groups: groups? };
-        network::check_groups(state, &plan.subnet.vpc, &plan.groups)?;
+        network::check_groups(cx, state, &plan.subnet.vpc, &plan.groups)?;
         Ok(plan)
     }
 
@@ -42,6 +42,10 @@ impl Plan {
         self.subnet.vpc.clone_into(&mut state.vpc_id);
         self.subnet.id.clone_into(&mut state.subnet_id);
         self.image.id.clone_into(&mut state.ami);
+        if self.subnet.default {
+            // Of other subnets the owner may be another account, which shares them with ours.
+            self.subnet.owner.clone_into(&mut state.owner_id);
+        }
         if state.device_name.is_empty() {
             self.image.root_device.clone_into(&mut state.device_name);
         }

@@ -10,16 +10,17 @@ use super::check::{self, Plan};
 use super::session::Session;
 use super::state::Ec2State;
 use super::trouble::trouble;
-use super::{network, observe, request};
+use super::whose::Opened;
+use super::{network, observe, request, settle};
 use crate::cloud::{self, MACHINE_KEY, Mark, STORE_KEY};
 use crate::source_key::SourceKey;
 
 /// How long a new instance may take until EC2 knows it everywhere.
-const VISIBLE: Duration = Duration::from_secs(120);
+pub(super) const VISIBLE: Duration = Duration::from_secs(120);
 /// How long is looked for an instance of which nobody knows whether it was made.
-const MAYBE: Duration = Duration::from_secs(5);
-/// How often an instance is asked for when a security group disappears meanwhile.
-const ROUNDS: usize = 3;
+pub(super) const MAYBE: Duration = Duration::from_secs(5);
+/// How often an instance is asked for when EC2 does not know its security group, yet or any more.
+const ROUNDS: u32 = 10;
 
 /// Makes the machine. `known` is what `precreate` looked up a moment ago.
 pub(super) async fn create(
@@ -33,7 +34,12 @@ pub(super) async fn create(
     session.region().clone_into(&mut state.region);
     let mut instance = None;
     if state.instance_id.is_empty() && !state.client_token.is_empty() {
-        instance = find_by_token(&ec2, cx, &state).await?;
+        match find_by_token(&ec2, cx, &state, MAYBE).await? {
+            Some(found) if observe::is_over(&found) => state.client_token.clear(),
+            // Else a second one would be made, in another account.
+            None => Opened::ask(session, cx.report, [&state]).await.is_home(&state)?,
+            found => instance = found,
+        }
     }
     if state.instance_id.is_empty() && instance.is_none() {
         let plan = match known {
@@ -53,6 +59,7 @@ pub(super) async fn create(
     }
     let seen = visible(&ec2, cx, &state).await?;
     observe::adopt(&mut state, &seen);
+    state.asked_at = 0;
     state.write()
 }
 
@@ -80,6 +87,7 @@ async fn import_key(
     state.key_name = check::key_name(cx, state);
     let first = !state.key_uploaded;
     state.key_uploaded = true;
+    state.asked_at = settle::now();
     save.save(&state.write()?)?;
     // Before the first try precreate has seen that the name is free.
     if !first && has_key(ec2, cx, state, &public).await? {
@@ -140,65 +148,88 @@ async fn launch(
     };
     cx.report.report(Event::DriverLine("Launching instance...".to_owned()));
     let mut known: Option<Vec<Group>> = Some(plan.groups.clone());
+    // What an earlier call asked for with it may have been made, whatever EC2 says to this one.
+    let mut is_new = state.client_token.is_empty();
     for round in 1..=ROUNDS {
         network::ensure_groups(ec2, cx, state, known.take(), save).await?;
         if state.client_token.is_empty() {
             state.client_token = cloud::token()?;
-            save.save(&state.write()?)?;
         }
+        state.asked_at = settle::now();
+        save.save(&state.write()?)?;
         let params = request::run_instances(state, &plan.image, &Mark::of(cx), &user_data);
         let error = match ec2.run_instances(&params).await {
             Ok(instance) => return Ok(instance),
             Err(error) => error,
         };
-        if error.code() == "IdempotentParameterMismatch" {
-            return made_before(ec2, cx, state).await;
-        }
-        if !error.outcome_unknown() {
-            // Nothing was made; the next try is another request.
+        let used_up = match error.code() {
+            "IdempotentInstanceTerminated" => true,
+            "IdempotentParameterMismatch" => match made_before(ec2, cx, state, VISIBLE).await? {
+                Some(instance) => return Ok(instance),
+                None => true,
+            },
+            _ => false,
+        };
+        if used_up || (is_new && nothing_was_made(&error)) {
+            // Nothing was made that lives; the next try is another request.
+            is_new = true;
             state.client_token.clear();
+            state.asked_at = 0;
             save.save(&state.write()?)?;
         }
-        // The last machine in it may have taken the shared group along.
-        if !is_group_gone(&error) || round == ROUNDS {
+        if used_up && round < ROUNDS {
+            continue;
+        }
+        if !network::is_unknown_group(&error) || round == ROUNDS {
             return Err(trouble("Error launching instance", &error));
         }
+        // It is too new; or the last machine in it has taken the shared group along, and the next round makes it again.
+        tokio::time::sleep(Duration::from_millis(250 << round.min(5))).await;
     }
     Err(DriverError::new(ErrorKind::Unavailable, "the security group disappears again and again"))
 }
 
-fn is_group_gone(error: &ApiError) -> bool {
-    ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"].contains(&error.code())
+/// Whether EC2 said no once it had looked at the token: it would have given the instance of an earlier try whose answer got
+/// lost. Who refuses because of who asks, or how often, or is no EC2 at all, has not looked; nor has a network that is gone.
+fn nothing_was_made(error: &ApiError) -> bool {
+    let before_the_token =
+        matches!(trouble("", error).kind(), ErrorKind::Credentials | ErrorKind::Unavailable);
+    error.refusal().is_some_and(|refusal| {
+        let no = refusal.lasting || (400..500).contains(&refusal.status);
+        no && !refusal.code.is_empty() && !before_the_token
+    })
 }
 
-/// EC2 knows the token with other parameters: the instance was made, and the answer got lost.
-async fn made_before(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<Instance, DriverError> {
-    cloud::wait_for(cx.report, "the instance that was made before", VISIBLE, || async {
+/// EC2 knows the token with other parameters, e.g. with user data as they were before `create --resume`: an instance was
+/// made with it. That is the machine's, for its keys are the same; `None` where it has ended since.
+///
+/// # Errors
+/// Where EC2 lists none: it may yet, so that no other is asked for.
+pub(super) async fn made_before(
+    ec2: &Ec2<'_>,
+    cx: &Cx<'_>,
+    state: &Ec2State,
+    limit: Duration,
+) -> Result<Option<Instance>, DriverError> {
+    cloud::wait_for(cx.report, "the instance that was made before", limit, || async {
         Ok(match look_by_token(ec2, cx, state).await? {
-            Some(instance) => Seen::Done(instance),
+            Some(instance) => Seen::Done(Some(instance).filter(|instance| !observe::is_over(instance))),
             None => Seen::NotYet("EC2 does not list it yet".to_owned()),
         })
     })
     .await
 }
 
-/// The instance that a request made of which the answer got lost.
+/// The instance that a request made of which the answer got lost; it may have ended since. It is looked for until the limit:
+/// what was made a moment ago is not listed at once.
 pub(super) async fn find_by_token(
     ec2: &Ec2<'_>,
     cx: &Cx<'_>,
     state: &Ec2State,
+    limit: Duration,
 ) -> Result<Option<Instance>, DriverError> {
-    let begin = tokio::time::Instant::now();
-    loop {
-        if let Some(found) = look_by_token(ec2, cx, state).await? {
-            return Ok(Some(found));
-        }
-        // What was made a moment ago is not listed at once.
-        if begin.elapsed() >= MAYBE {
-            return Ok(None);
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let what = "EC2 to list the instance that it may have made";
+    settle::within(cx.report, what, limit, || look_by_token(ec2, cx, state)).await
 }
 
 async fn look_by_token(
@@ -212,9 +243,7 @@ async fn look_by_token(
         .filter(&format!("tag:{MACHINE_KEY}"), [cx.name.as_str()]);
     let found =
         ec2.instances(params).await.map_err(|error| trouble("the instances can't be listed", &error))?;
-    let is_it =
-        |instance: &Instance| instance.client_token == state.client_token && !observe::is_over(instance);
-    Ok(found.into_iter().find(is_it))
+    Ok(found.into_iter().find(|instance| instance.client_token == state.client_token))
 }
 
 /// Waits until EC2 knows the new instance everywhere; says so where it ended at once.

@@ -130,6 +130,12 @@ pub(super) const FLAGS: &[FlagSpec] = &[
         "",
         "The state of token usage for your instance metadata requests.",
     ),
+    FlagSpec::int(
+        "amazonec2-http-put-response-hop-limit",
+        "AWS_HTTP_PUT_RESPONSE_HOP_LIMIT",
+        0,
+        "The desired HTTP PUT response hop limit for instance metadata requests (1-64).",
+    ),
     FlagSpec::str(
         "amazonec2-http-protocol-ipv6",
         "AWS_HTTP_PROTOCOL_IPV6",
@@ -249,13 +255,8 @@ fn metadata(flags: &FlagValues, state: &mut Ec2State) -> Result<(), DriverError>
     }
     state.metadata_token_setting = tokens.to_owned();
     state.http_tokens = tokens.to_owned();
-    let hops = flags.int("amazonec2-metadata-token-response-hop-limit");
-    if !(1..=64).contains(&hops) {
-        return Err(wrong(format!(
-            "invalid value \"{hops}\" for flag --amazonec2-metadata-token-response-hop-limit: expected a number from 1 to 64"
-        )));
-    }
-    state.metadata_token_response_hop_limit = hops;
+    state.metadata_token_response_hop_limit = hops(flags)?;
+    state.http_put_response_hop_limit = state.metadata_token_response_hop_limit;
     for (flag, word, target) in [
         ("amazonec2-http-endpoint", "httpEndpoint", &mut state.http_endpoint),
         ("amazonec2-http-protocol-ipv6", "httpProtocolIpv6", &mut state.http_protocol_ipv6),
@@ -267,6 +268,32 @@ fn metadata(flags: &FlagValues, state: &mut Ec2State) -> Result<(), DriverError>
         value.clone_into(target);
     }
     Ok(())
+}
+
+/// How many hops the metadata service's answers may go: GitLab's name and Rancher's.
+fn hops(flags: &FlagValues) -> Result<i64, DriverError> {
+    let gitlab = flags.int("amazonec2-metadata-token-response-hop-limit");
+    let rancher = flags.int("amazonec2-http-put-response-hop-limit");
+    let hops = 1..=64;
+    if !hops.contains(&gitlab) {
+        return Err(wrong(format!(
+            "invalid value \"{gitlab}\" for flag --amazonec2-metadata-token-response-hop-limit: expected a number from 1 to 64"
+        )));
+    }
+    // Zero is what Rancher has where nobody says.
+    if rancher == 0 {
+        return Ok(gitlab);
+    }
+    if !hops.contains(&rancher) {
+        return Err(wrong("httpPutResponseHopLimit must be between 1 and 64"));
+    }
+    if flags.is_set("amazonec2-metadata-token-response-hop-limit") && gitlab != rancher {
+        return Err(wrong(format!(
+            "--amazonec2-metadata-token-response-hop-limit {gitlab} and --amazonec2-http-put-response-hop-limit {rancher} contradict each other"
+        ))
+        .with_hint("they are two names of the same setting: give one of them"));
+    }
+    Ok(rancher)
 }
 
 /// Whether and with which key the volumes are encrypted: GitLab's names and Rancher's.
@@ -325,6 +352,13 @@ fn check(state: &Ec2State) -> Result<(), DriverError> {
             "invalid value \"{}\" for flag --amazonec2-root-size: expected gigabytes from 1 to 65536",
             state.root_size
         )));
+    }
+    if ["io1", "io2"].contains(&state.volume_type.as_str()) {
+        return Err(wrong(format!(
+            "invalid value {:?} for flag --amazonec2-volume-type: EC2 wants to know how many operations a second it is to have, and no flag says so",
+            state.volume_type
+        ))
+        .with_hint("give gp3"));
     }
     if state.base.ssh_user.is_empty() || state.base.ssh_user.starts_with('-') {
         return Err(wrong(format!(

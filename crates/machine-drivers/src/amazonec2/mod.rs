@@ -14,16 +14,19 @@ mod power;
 mod remove;
 mod request;
 mod session;
+mod settle;
 mod sign;
 mod state;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod whose;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use machine_core::{
@@ -37,6 +40,7 @@ use crate::cloud::{self, Clients};
 use check::Plan;
 use credentials::{Environment, Logins};
 use session::Session;
+use whose::Opened;
 
 /// The driver's name.
 pub const NAME: &str = "amazonec2";
@@ -47,6 +51,7 @@ pub struct Amazonec2 {
     environment: Environment,
     clients: Clients,
     logins: Logins,
+    settling: Duration,
     /// What `precreate` looked up, until `create` takes it: it need not be asked twice.
     plans: Mutex<BTreeMap<PathBuf, Plan>>,
 }
@@ -56,6 +61,14 @@ impl Amazonec2 {
     #[must_use]
     pub fn new() -> Self {
         Self::within(Environment::of_process())
+    }
+
+    /// With another time within which EC2 knows everywhere what it has made. Two minutes unless said otherwise; an imitation of
+    /// EC2 may need less.
+    #[must_use]
+    pub fn settling_within(mut self, limit: Duration) -> Self {
+        self.settling = limit;
+        self
     }
 
     fn within(environment: Environment) -> Self {
@@ -77,12 +90,14 @@ impl Amazonec2 {
             environment,
             clients: Clients::default(),
             logins: Logins::default(),
+            settling: create::VISIBLE,
             plans: Mutex::default(),
         }
     }
 
     async fn session(&self, state: &Ec2State, report: &dyn Reporter) -> Result<Session, DriverError> {
-        Session::open(&self.clients, &self.logins, &self.environment, state, report).await
+        let session = Session::open(&self.clients, &self.logins, &self.environment, state, report).await?;
+        Ok(session.settling_within(self.settling))
     }
 
     /// What is looked at together: who asks, and where.
@@ -142,7 +157,8 @@ impl Driver for Amazonec2 {
         let state = Ec2State::read(wish)?;
         let image = state.ami.is_empty().then(|| image::default_facts(&state.instance_type));
         let user_data = cloud::user_data("amazonec2-userdata", &state.user_data_file)?;
-        Ok(Prospect { image, user_data, ..Prospect::default() })
+        let user_data_limit = Some(request::MAX_USER_DATA);
+        Ok(Prospect { image, user_data, user_data_limit, ..Prospect::default() })
     }
 
     async fn create(
@@ -163,8 +179,10 @@ impl Driver for Amazonec2 {
             return Err(observe::gone(&state));
         }
         let session = self.session(&state, cx.report).await?;
-        let found = observe::look(&session.ec2(cx.report), &state.instance_id).await?;
-        observe::observed(state, found.as_ref())
+        match observe::look(&session.ec2(cx.report), &state.instance_id).await? {
+            None => Err(Opened::ask(&session, cx.report, [&state]).await.missing(&state)),
+            found => observe::observed(state, found.as_ref()),
+        }
     }
 
     async fn observe_many(&self, hosts: &[(Cx<'_>, &DriverState)]) -> Vec<Result<Observed, DriverError>> {
@@ -185,13 +203,24 @@ impl Driver for Amazonec2 {
             let (report, first) = (hosts[members[0]].0.report, members.iter().find_map(of));
             let Some(first) = first else { continue };
             let seen = match self.session(first, report).await {
-                Ok(session) => observe::look_at_all(&session.ec2(report), &ids).await,
+                Ok(session) => match observe::look_at_all(&session.ec2(report), &ids).await {
+                    Ok(seen) => {
+                        let is_missing = |state: &&Ec2State| !seen.contains_key(&state.instance_id);
+                        let missing = members.iter().filter_map(of).filter(is_missing);
+                        let opened = Opened::ask(&session, report, missing).await;
+                        Ok((seen, opened))
+                    }
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
             for at in members {
                 let Some(state) = of(at) else { continue };
                 let answer = match &seen {
-                    Ok(seen) => observe::observed(state.clone(), seen.get(&state.instance_id)),
+                    Ok((seen, opened)) => match seen.get(&state.instance_id) {
+                        None => Err(opened.missing(state)),
+                        found => observe::observed(state.clone(), found),
+                    },
                     Err(error) => Err(error.again()),
                 };
                 answers.insert(*at, answer);
@@ -223,7 +252,7 @@ impl Driver for Amazonec2 {
     ) -> Result<DriverState, DriverError> {
         let mut state = Ec2State::read(state)?;
         let session = self.session(&state, cx.report).await?;
-        network::narrow(&session.ec2(cx.report), &state, networks).await?;
+        network::narrow(&session.ec2(cx.report), cx.report, &state, networks).await?;
         state.allow_from = networks.to_vec();
         state.write()
     }
@@ -238,6 +267,12 @@ impl Driver for Amazonec2 {
         let region = if state.region.is_empty() { "default region" } else { &state.region };
         let place = if state.endpoint.is_empty() { String::new() } else { format!("/{}", state.endpoint) };
         Ok(format!("{who}/{region}{place}"))
+    }
+
+    fn made_in(&self, state: &DriverState) -> Option<String> {
+        let state = Ec2State::read(state).ok()?;
+        // What speaks EC2's API elsewhere may have nobody to ask whose account it is.
+        (state.endpoint.is_empty() && !state.owner_id.is_empty()).then_some(state.owner_id)
     }
 
     async fn owned(&self, cx: &AccountCx<'_>, state: &DriverState) -> Result<Vec<Owned>, DriverError> {

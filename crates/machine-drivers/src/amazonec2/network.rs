@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use machine_core::{Checkpoint, Cx, DriverError, ErrorKind};
+use machine_core::{Checkpoint, Cx, DriverError, ErrorKind, Reporter};
+use machine_http::api::{ApiError, Seen};
 
 use super::api::{Ec2, Group, Params, Rule, Subnet};
 use super::flags::SHARED_GROUP;
@@ -10,7 +11,7 @@ use super::request;
 use super::state::Ec2State;
 use super::trouble::trouble;
 use crate::base::{Base, DEFAULT_SSH_PORT};
-use crate::cloud::Mark;
+use crate::cloud::{self, Mark};
 
 /// The engine's port.
 pub(super) const ENGINE_PORT: u16 = 2376;
@@ -18,8 +19,6 @@ const SWARM_PORT: u16 = 3376;
 /// From everywhere, as the reference program opens its ports.
 const ANYWHERE: &str = "0.0.0.0/0";
 const ANYWHERE_V6: &str = "::/0";
-/// How often rules are looked at and added until they are as they should be.
-const ROUNDS: usize = 4;
 
 /// A port that is opened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +82,11 @@ fn openings(state: &Ec2State) -> Result<Vec<Opening>, DriverError> {
     let mut all =
         narrow_openings(state, if state.allow_from.is_empty() { &anywhere } else { &state.allow_from })?;
     for port in &state.open_ports {
-        all.push((Port::parse(port)?, anywhere.clone()));
+        let opening = (Port::parse(port)?, anywhere.clone());
+        // EC2 takes none of a request in which one is twice.
+        if !all.contains(&opening) {
+            all.push(opening);
+        }
     }
     Ok(all)
 }
@@ -93,15 +96,32 @@ fn covers(rule: &Rule, port: &Port) -> bool {
     rule.protocol == "-1" || (rule.protocol == port.protocol && ports)
 }
 
+/// Whether a rule is for just this port.
+fn is_exact(rule: &Rule, port: &Port) -> bool {
+    let number = i64::from(port.number);
+    rule.protocol == port.protocol && rule.ports == Some((number, number))
+}
+
+/// Whether a rule lets in some networks of the family of this one. Whoever made a rule for just this port that names no
+/// networks, but groups or lists, wants it so; a rule for more, such as that of a VPC's group `default`, is about its members.
+fn opens(rule: &Rule, port: &Port, network: &str) -> bool {
+    let is_v6 = |network: &str| network.contains(':');
+    match rule.networks.as_slice() {
+        [] => is_exact(rule, port),
+        some => covers(rule, port) && some.iter().any(|other| is_v6(other) == is_v6(network)),
+    }
+}
+
 /// What of these a group lacks. As in the reference program, a port that somebody opened for some network is left as it is
-/// in shared groups; in the machine's own every network counts.
+/// in shared groups, of each family; in the machine's own every network counts.
 fn lacking(group: &Group, openings: &[Opening], own: bool) -> Vec<Opening> {
     let missing = openings.iter().filter_map(|(port, networks)| {
-        let rules: Vec<&Rule> = group.rules.iter().filter(|rule| covers(rule, port)).collect();
-        if !own {
-            return rules.is_empty().then(|| (port.clone(), networks.clone()));
-        }
-        let there = |network: &String| rules.iter().any(|rule| rule.networks.contains(network));
+        let there = |network: &String| {
+            group.rules.iter().any(|rule| match own {
+                true => covers(rule, port) && rule.networks.contains(network),
+                false => opens(rule, port, network),
+            })
+        };
         let missing: Vec<String> = networks.iter().filter(|network| !there(network)).cloned().collect();
         (!missing.is_empty()).then(|| (port.clone(), missing))
     });
@@ -187,7 +207,7 @@ pub(super) async fn ensure_groups(
         let group = match found {
             Some(group) => group.clone(),
             None => {
-                may_make(state, name, own)?;
+                may_make(state, &state.vpc_id, name, own)?;
                 // The name is the intent.
                 save.save(&state.write()?)?;
                 make_group(ec2, cx, state, name, own).await?
@@ -197,28 +217,34 @@ pub(super) async fn ensure_groups(
         save.save(&state.write()?)?;
         // With a group of its own, the others are as their owner wants them.
         if own || (!state.security_group_read_only && state.allow_from.is_empty()) {
-            ensure_rules(ec2, group, &openings(state)?, own).await?;
+            ensure_rules(ec2, cx.report, &group, &openings(state)?, own).await?;
         }
     }
     Ok(())
 }
 
-fn may_make(state: &Ec2State, name: &str, own: bool) -> Result<(), DriverError> {
+fn may_make(state: &Ec2State, vpc: &str, name: &str, own: bool) -> Result<(), DriverError> {
     if own || !state.security_group_read_only {
         return Ok(());
     }
     Err(DriverError::new(
         ErrorKind::Precreate,
-        format!("there is no security group {name:?} in {}, and none is made with --amazonec2-security-group-readonly", state.vpc_id),
+        format!("there is no security group {name:?} in {vpc}, and none is made with --amazonec2-security-group-readonly"),
     )
     .with_hint("make it, name another with --amazonec2-security-group, or leave out the flag"))
 }
 
-/// Whether all the groups that may not be made are there.
-pub(super) fn check_groups(state: &Ec2State, vpc: &str, known: &[Group]) -> Result<(), DriverError> {
+/// Whether all the groups that may not be made are there. The machine's own always may be.
+pub(super) fn check_groups(
+    cx: &Cx<'_>,
+    state: &Ec2State,
+    vpc: &str,
+    known: &[Group],
+) -> Result<(), DriverError> {
+    let own = own_name(cx);
     let there = |name: &String| known.iter().any(|group| group.name == *name && group.vpc == vpc);
-    match state.group_names().iter().find(|name| !there(name)) {
-        Some(name) => may_make(state, name, false),
+    match wanted_groups(cx, state).iter().find(|name| **name != own && !there(name)) {
+        Some(name) => may_make(state, vpc, name, false),
         None => Ok(()),
     }
 }
@@ -254,42 +280,82 @@ async fn make_group(
         }),
         // Another machine made it meanwhile, or we did and the answer got lost.
         Err(error) if error.code() == "InvalidGroup.Duplicate" => {
-            let made = groups(ec2, &state.vpc_id, &[name.to_owned()]).await?.into_iter().next();
-            made.ok_or_else(|| trouble(&format!("the security group {name:?} can't be made"), &error))
+            listed(ec2, cx.report, &state.vpc_id, name).await
         }
         Err(error) => Err(trouble(&format!("the security group {name:?} can't be made"), &error)),
     }
 }
 
+/// A group that is there: one made a moment ago is not listed at once.
+async fn listed(ec2: &Ec2<'_>, report: &dyn Reporter, vpc: &str, name: &str) -> Result<Group, DriverError> {
+    let (what, names) = (format!("EC2 to list the security group {name:?}"), [name.to_owned()]);
+    cloud::wait_for(report, &what, ec2.settling(), || async {
+        Ok(match groups(ec2, vpc, &names).await?.into_iter().next() {
+            Some(group) => Seen::Done(group),
+            None => Seen::NotYet("there is one of that name, and it is not listed yet".to_owned()),
+        })
+    })
+    .await
+}
+
+/// Whether EC2 says that it knows no such group: it is gone, or it is too new.
+pub(super) fn is_unknown_group(error: &ApiError) -> bool {
+    ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"].contains(&error.code())
+}
+
 /// Adds what a group lacks. Other machines may add the same at the same time.
-async fn ensure_rules(ec2: &Ec2<'_>, group: Group, wanted: &[Opening], own: bool) -> Result<(), DriverError> {
-    let doing = format!("ports can't be opened in the security group {:?}", group.name);
-    let mut group = group;
-    for _ in 0..ROUNDS {
-        let missing = lacking(&group, wanted, own);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let params = permissions(&missing).with("GroupId", &group.id);
-        match ec2.ask("AuthorizeSecurityGroupIngress", &params).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.code() == "InvalidPermission.Duplicate" => {}
-            // Made a moment ago, and not known everywhere yet.
-            Err(error) if error.code() == "InvalidGroup.NotFound" => {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-            }
-            Err(error) => return Err(trouble(&doing, &error)),
-        }
-        let again = ec2.groups(Params::default().filter("group-id", [group.id.as_str()])).await;
-        let again = again.map_err(|error| trouble(&doing, &error))?;
-        group = again.into_iter().next().unwrap_or(group);
+async fn ensure_rules(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    group: &Group,
+    wanted: &[Opening],
+    own: bool,
+) -> Result<(), DriverError> {
+    let missing = lacking(group, wanted, own);
+    if missing.is_empty() || authorize(ec2, report, group, &missing).await? {
+        return Ok(());
     }
-    Err(DriverError::new(ErrorKind::Unavailable, format!("{doing}: they are changed all the time"))
-        .with_hint("try again with `docker-machine create --resume NAME`"))
+    for rule in one_by_one(&missing) {
+        authorize(ec2, report, group, &[rule]).await?;
+    }
+    Ok(())
+}
+
+/// Adds rules. False where one of them is there already: EC2 has added none of them then.
+async fn authorize(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    group: &Group,
+    rules: &[Opening],
+) -> Result<bool, DriverError> {
+    let doing = format!("ports can't be opened in the security group {:?}", group.name);
+    let what = format!("EC2 to know the security group {:?}", group.name);
+    let params = permissions(rules).with("GroupId", &group.id);
+    cloud::wait_for(report, &what, ec2.settling(), || async {
+        match ec2.ask("AuthorizeSecurityGroupIngress", &params).await {
+            Ok(_) => Ok(Seen::Done(true)),
+            Err(error) if error.code() == "InvalidPermission.Duplicate" => Ok(Seen::Done(false)),
+            Err(error) if is_unknown_group(&error) => Ok(Seen::NotYet(error.to_string())),
+            Err(error) => Err(trouble(&doing, &error)),
+        }
+    })
+    .await
+}
+
+/// Openings of one port for one network each.
+fn one_by_one(openings: &[Opening]) -> impl Iterator<Item = Opening> {
+    openings
+        .iter()
+        .flat_map(|(port, networks)| networks.iter().map(|network| (port.clone(), vec![network.clone()])))
 }
 
 /// Narrows the machine's own group to these networks.
-pub(super) async fn narrow(ec2: &Ec2<'_>, state: &Ec2State, networks: &[String]) -> Result<(), DriverError> {
+pub(super) async fn narrow(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    state: &Ec2State,
+    networks: &[String],
+) -> Result<(), DriverError> {
     let name = &state.own_security_group;
     if name.is_empty() {
         return Err(DriverError::new(
@@ -307,29 +373,64 @@ pub(super) async fn narrow(ec2: &Ec2<'_>, state: &Ec2State, networks: &[String])
     })?;
     let wanted = narrow_openings(state, networks)?;
     // First in, then out: who is named twice is never locked out.
-    ensure_rules(ec2, group.clone(), &wanted, true).await?;
-    let superfluous: Vec<Opening> = wanted
-        .iter()
-        .filter_map(|(port, networks)| {
-            let exact = |rule: &&Rule| {
-                let number = i64::from(port.number);
-                rule.protocol == port.protocol && rule.ports == Some((number, number))
-            };
-            let there = group.rules.iter().filter(exact).flat_map(|rule| &rule.networks);
-            let old: Vec<String> = there.filter(|network| !networks.contains(network)).cloned().collect();
-            (!old.is_empty()).then(|| (port.clone(), old))
-        })
-        .collect();
-    if superfluous.is_empty() {
+    ensure_rules(ec2, report, &group, &wanted, true).await?;
+    close(ec2, report, &group, &wanted).await
+}
+
+/// What a group opens to others than it should.
+fn superfluous(group: &Group, wanted: &[Opening]) -> Vec<Opening> {
+    let open = wanted.iter().filter_map(|(port, networks)| {
+        let exact = group.rules.iter().filter(|rule| is_exact(rule, port));
+        let there = exact.flat_map(|rule| &rule.networks);
+        let old: Vec<String> = there.filter(|network| !networks.contains(network)).cloned().collect();
+        (!old.is_empty()).then(|| (port.clone(), old))
+    });
+    open.collect()
+}
+
+/// Closes what is open to others, until EC2 lists nothing of it: in a default VPC it says yes to what it leaves as it is.
+async fn close(
+    ec2: &Ec2<'_>,
+    report: &dyn Reporter,
+    group: &Group,
+    wanted: &[Opening],
+) -> Result<(), DriverError> {
+    let open = superfluous(group, wanted);
+    if open.is_empty() {
         return Ok(());
     }
-    let params = permissions(&superfluous).with("GroupId", &group.id);
-    match ec2.ask("RevokeSecurityGroupIngress", &params).await {
-        Err(error) if error.code() != "InvalidPermission.NotFound" => {
-            Err(trouble(&format!("ports can't be closed in the security group {name:?}"), &error))
-        }
-        _ => Ok(()),
+    revoke(ec2, group, &open).await?;
+    let what = format!("EC2 to list the ports of the security group {:?} as closed", group.name);
+    cloud::wait_for(report, &what, ec2.settling(), || async {
+        let now = ec2.groups(Params::default().filter("group-id", [group.id.as_str()])).await;
+        let now = now.map_err(|error| trouble("the security group can't be looked at", &error))?;
+        let Some(now) = now.into_iter().next() else {
+            return Ok(Seen::NotYet("the group is not listed".to_owned()));
+        };
+        let open = superfluous(&now, wanted);
+        let Some((port, networks)) = open.first() else { return Ok(Seen::Done(())) };
+        revoke(ec2, group, &open).await?;
+        Ok(Seen::NotYet(format!("{} is open to {}", port.number, networks.join(", "))))
+    })
+    .await
+}
+
+/// Takes rules out. Where one of them is gone already, EC2 takes out none of a request.
+async fn revoke(ec2: &Ec2<'_>, group: &Group, rules: &[Opening]) -> Result<(), DriverError> {
+    let doing = format!("ports can't be closed in the security group {:?}", group.name);
+    let (gone, action) = ("InvalidPermission.NotFound", "RevokeSecurityGroupIngress");
+    match ec2.ask(action, &permissions(rules).with("GroupId", &group.id)).await {
+        Ok(_) => return Ok(()),
+        Err(error) if error.code() == gone => {}
+        Err(error) => return Err(trouble(&doing, &error)),
     }
+    for rule in one_by_one(rules) {
+        match ec2.ask(action, &permissions(&[rule]).with("GroupId", &group.id)).await {
+            Err(error) if error.code() != gone => return Err(trouble(&doing, &error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The zone in full.

@@ -52,7 +52,7 @@ fn address(state: &Ec2State, instance: &Instance) -> String {
     chosen.clone()
 }
 
-/// Takes the instance's addresses into the state; says whether that changed it. An address that is gone, of a host that is
+/// Takes the instance's addresses into the state, and its account where that is not known; says whether that changed it. An address that is gone, of a host that is
 /// off, is kept: it may be asked for in messages, and the next start brings another.
 pub(super) fn adopt(state: &mut Ec2State, instance: &Instance) -> bool {
     let wanted = [
@@ -61,6 +61,10 @@ pub(super) fn adopt(state: &mut Ec2State, instance: &Instance) -> bool {
         (instance.ipv6.clone(), &mut state.ipv6_address),
     ];
     let mut changed = false;
+    if state.owner_id.is_empty() && !instance.owner.is_empty() {
+        instance.owner.clone_into(&mut state.owner_id);
+        changed = true;
+    }
     for (now, kept) in wanted {
         if !now.is_empty() && *kept != now {
             *kept = now;

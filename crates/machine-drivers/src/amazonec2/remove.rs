@@ -9,21 +9,34 @@ use super::api::{Ec2, Group, Params};
 use super::session::Session;
 use super::state::Ec2State;
 use super::trouble::trouble;
-use super::{check, create, network, observe};
+use super::whose::Opened;
+use super::{check, create, network, observe, settle};
 use crate::cloud::{self, Mark};
 
 /// How long an instance may take to end.
 const END: Duration = Duration::from_secs(300);
+const UNKNOWN_INSTANCE: [&str; 1] = ["InvalidInstanceID.NotFound"];
+const UNABLE: &str = "unable to terminate instance";
 
 /// Removes all that was made; what is gone is as good as removed.
 pub(super) async fn remove(session: &Session, cx: &Cx<'_>, mut state: Ec2State) -> Result<(), DriverError> {
     let ec2 = session.ec2(cx.report);
     session.region().clone_into(&mut state.region);
-    if state.instance_id.is_empty() && !state.client_token.is_empty() {
-        let found = create::find_by_token(&ec2, cx, &state).await?;
-        state.instance_id = found.map(|instance| instance.id).unwrap_or_default();
+    let is_known = match state.instance_id.as_str() {
+        "" => false,
+        id => observe::look(&ec2, id).await?.is_some(),
+    };
+    if !is_known {
+        // Before "gone" is believed, of the instance and of all else.
+        Opened::ask(session, cx.report, [&state]).await.is_home(&state)?;
     }
-    terminate(&ec2, &state.instance_id).await?;
+    if state.instance_id.is_empty() && !state.client_token.is_empty() {
+        let limit = state.doubt(ec2.settling()).max(create::MAYBE);
+        if let Some(found) = create::find_by_token(&ec2, cx, &state, limit).await? {
+            (state.instance_id, state.spot_instance_request_id) = (found.id, found.spot_request);
+        }
+    }
+    end(&ec2, cx, &state).await?;
     cancel_spot(&ec2, &state.spot_instance_request_id).await?;
     delete_key(&ec2, cx, &state).await?;
     for group in removable_groups(&ec2, cx, &state).await? {
@@ -44,13 +57,30 @@ pub(super) fn unless_gone<T>(
     }
 }
 
-/// Ends an instance.
+/// Ends the machine's instance. Of one that was made a moment ago "not found" does not mean that there is none: it may run.
+async fn end(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<(), DriverError> {
+    let id = state.instance_id.as_str();
+    let doubt = state.doubt(ec2.settling());
+    if id.is_empty() || doubt.is_zero() {
+        return terminate(ec2, id).await;
+    }
+    let what = format!("EC2 to know the instance {id}, which is to end");
+    let ended = settle::within(cx.report, &what, doubt, || async {
+        match ec2.ask("TerminateInstances", &Params::default().with("InstanceId.1", id)).await {
+            Err(error) if UNKNOWN_INSTANCE.contains(&error.code()) => Ok(None),
+            other => unless_gone(other, &[], UNABLE).map(Some),
+        }
+    });
+    ended.await.map(drop)
+}
+
+/// Ends an instance; one that EC2 does not know has ended.
 pub(super) async fn terminate(ec2: &Ec2<'_>, id: &str) -> Result<(), DriverError> {
     if id.is_empty() {
         return Ok(());
     }
     let ended = ec2.ask("TerminateInstances", &Params::default().with("InstanceId.1", id)).await;
-    unless_gone(ended, &["InvalidInstanceID.NotFound"], "unable to terminate instance")
+    unless_gone(ended, &UNKNOWN_INSTANCE, UNABLE)
 }
 
 /// Ends the request for a spot instance, which would otherwise be filled later.
@@ -79,10 +109,17 @@ async fn delete_key(ec2: &Ec2<'_>, cx: &Cx<'_>, state: &Ec2State) -> Result<(), 
     }
     // Of ours only the intent may be on record, and the name another's. The Go driver records it once it is there.
     if state.key_uploaded {
-        let params = Params::default().filter("key-name", [state.key_name.as_str()]);
-        let found =
-            ec2.key_pairs(params).await.map_err(|error| trouble("unable to remove key pair", &error))?;
-        if !found.iter().any(|key| check::is_ours(&Mark::of(cx), key)) {
+        let limit = state.doubt(ec2.settling()).min(create::MAYBE);
+        let ours =
+            settle::within(cx.report, "EC2 to list the key pair that it may have made", limit, || async {
+                let params = Params::default().filter("key-name", [state.key_name.as_str()]);
+                let found = ec2
+                    .key_pairs(params)
+                    .await
+                    .map_err(|error| trouble("unable to remove key pair", &error))?;
+                Ok(found.into_iter().find(|key| check::is_ours(&Mark::of(cx), key)))
+            });
+        if ours.await?.is_none() {
             return Ok(());
         }
     }

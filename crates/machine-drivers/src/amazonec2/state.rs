@@ -1,9 +1,12 @@
 //! What `config.json` keeps of a machine.
 
+use std::time::Duration;
+
 use machine_core::{DriverError, DriverState, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::{session, settle};
 use crate::base::{Base, zero_if_null};
 
 /// The keys of the Go driver in their order, then those that GitLab's and Rancher's forks added, then ours, which the Go
@@ -154,6 +157,9 @@ pub struct Ec2State {
     /// Rancher: the same as `MetadataTokenSetting`.
     #[serde(deserialize_with = "zero_if_null")]
     pub http_tokens: String,
+    /// Rancher: the same as `MetadataTokenResponseHopLimit`.
+    #[serde(deserialize_with = "zero_if_null")]
+    pub http_put_response_hop_limit: i64,
     /// Rancher: whether it speaks IPv6.
     #[serde(deserialize_with = "zero_if_null")]
     pub http_protocol_ipv6: String,
@@ -179,6 +185,10 @@ pub struct Ec2State {
     /// By which EC2 knows the request for the instance again; empty while none was made.
     #[serde(deserialize_with = "zero_if_null")]
     pub client_token: String,
+    /// When EC2 was last asked for something that it may not know everywhere yet, seconds since 1970; 0 once it lists the
+    /// instance.
+    #[serde(deserialize_with = "zero_if_null")]
+    pub asked_at: u64,
     /// The request for a spot instance.
     #[serde(deserialize_with = "zero_if_null")]
     pub spot_instance_request_id: String,
@@ -191,6 +201,9 @@ pub struct Ec2State {
     /// Whether a key pair of this machine was or is about to be uploaded.
     #[serde(deserialize_with = "zero_if_null")]
     pub key_uploaded: bool,
+    /// The account in which it was made, in Amazon's number; empty where it is not known yet.
+    #[serde(deserialize_with = "zero_if_null")]
+    pub owner_id: String,
 
     /// Keys that this driver does not know.
     #[serde(flatten)]
@@ -209,6 +222,16 @@ impl Ec2State {
     /// The record.
     pub(super) fn write(&self) -> Result<DriverState, DriverError> {
         DriverState::from_typed(self)
+    }
+
+    /// For how long what EC2 does not know may only be too new for it. `settling` is how long EC2 takes at most.
+    pub(super) fn doubt(&self, settling: Duration) -> Duration {
+        if self.asked_at == 0 {
+            return Duration::ZERO;
+        }
+        // The last try of a request may be as late as this. Clocks can be set back; the doubt is no longer for that.
+        let age = Duration::from_secs(settle::now().saturating_sub(self.asked_at));
+        (session::BUDGET + settling).saturating_sub(age).min(settling)
     }
 
     /// The security groups' ids, those of old records too.

@@ -1,6 +1,7 @@
 //! What is the driver's own: the record, the request, a rehearsal, lists, what goes wrong with spot instances.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use machine_core::{ErrorKind, FlagValue, MachineName, Secret, State};
 use machine_testkit::conformance::{Bench, Cut, Journal, full_text};
@@ -60,6 +61,7 @@ fn the_go_drivers_keys_stand_first_and_in_its_order() {
             "EncryptEbsVolume",
             "HttpEndpoint",
             "HttpTokens",
+            "HttpPutResponseHopLimit",
             "HttpProtocolIpv6",
             "EnablePrimaryIpv6",
             "Ipv6AddressCount",
@@ -68,10 +70,12 @@ fn the_go_drivers_keys_stand_first_and_in_its_order() {
             "Profile",
             "CaCert",
             "ClientToken",
+            "AskedAt",
             "SpotInstanceRequestId",
             "OwnSecurityGroup",
             "AllowFrom",
-            "KeyUploaded"
+            "KeyUploaded",
+            "OwnerId"
         ]
     );
 }
@@ -128,7 +132,7 @@ fn every_flag_reaches_the_request() {
             vec![(format!("{mapping}.DeviceName"), "/dev/xvda")],
         ),
         (vec![("amazonec2-root-size", int(64))], vec![(format!("{mapping}.Ebs.VolumeSize"), "64")]),
-        (vec![("amazonec2-volume-type", text("io2"))], vec![(format!("{mapping}.Ebs.VolumeType"), "io2")]),
+        (vec![("amazonec2-volume-type", text("st1"))], vec![(format!("{mapping}.Ebs.VolumeType"), "st1")]),
         (
             vec![("amazonec2-iam-instance-profile", text("web"))],
             vec![("IamInstanceProfile.Name".into(), "web")],
@@ -171,6 +175,10 @@ fn every_flag_reaches_the_request() {
         (
             vec![("amazonec2-metadata-token-response-hop-limit", int(2))],
             vec![("MetadataOptions.HttpPutResponseHopLimit".into(), "2")],
+        ),
+        (
+            vec![("amazonec2-http-put-response-hop-limit", int(3))],
+            vec![("MetadataOptions.HttpPutResponseHopLimit".into(), "3")],
         ),
         (
             vec![("amazonec2-http-endpoint", text("disabled"))],
@@ -297,7 +305,7 @@ impl Scripted {
         Self::default()
             .answering("DescribeSubnets", "<subnetSet><item><subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId><availabilityZone>us-east-1a</availabilityZone><defaultForAz>true</defaultForAz></item></subnetSet>")
             .answering("DescribeKeyPairs", "<keySet/>")
-            .answering("DescribeSecurityGroups", "<securityGroupInfo><item><groupId>sg-1</groupId><groupName>docker-machine</groupName><vpcId>vpc-1</vpcId><ipPermissions><item><ipProtocol>-1</ipProtocol></item></ipPermissions></item></securityGroupInfo>")
+            .answering("DescribeSecurityGroups", "<securityGroupInfo><item><groupId>sg-1</groupId><groupName>docker-machine</groupName><vpcId>vpc-1</vpcId><ipPermissions><item><ipProtocol>-1</ipProtocol><ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges></item></ipPermissions></item></securityGroupInfo>")
             .answering("DescribeInstanceTypes", "<instanceTypeSet><item><processorInfo><supportedArchitectures><item>x86_64</item></supportedArchitectures></processorInfo></item></instanceTypeSet>")
             .answering("GetParameter", "")
             .answering("DescribeImages", "<imagesSet><item><imageId>ami-old</imageId><architecture>x86_64</architecture><rootDeviceName>/dev/sda1</rootDeviceName><creationDate>2024-05-01T00:00:00.000Z</creationDate></item><item><imageId>ami-new</imageId><architecture>x86_64</architecture><rootDeviceName>/dev/sda1</rootDeviceName><creationDate>2026-05-01T00:00:00.000Z</creationDate></item></imagesSet>")
@@ -349,6 +357,116 @@ fn a_rehearsal_comes_before_anything_is_made() {
     // The Systems Manager knew no image: the newest of Canonical's was taken.
     assert_eq!(last["ImageId"], "ami-new");
     assert!(!last.contains_key("ClientToken") && !last.contains_key("KeyName"));
+}
+
+#[test]
+fn groups_that_may_not_be_changed_do_not_keep_a_machine_from_one_of_its_own() {
+    let mine = ("amazonec2-security-group", FlagValue::List(vec!["mine".into()]));
+    let me = ["198.51.100.7/32".to_owned()];
+    for (given, from, missing) in [
+        (None, &me[..], ""),
+        (Some(mine.clone()), &me[..], "mine"),
+        (None, &[], ""),
+        (Some(mine), &[], "mine"),
+    ] {
+        // The shared group is the only one there, and not listed where it is not asked for.
+        let region = match (&given, from) {
+            (None, []) => Scripted::region(),
+            _ => Scripted::region().answering("DescribeSecurityGroups", "<securityGroupInfo/>"),
+        };
+        let double = Double::start(region);
+        let driver = Amazonec2::within(environment(&double.url()));
+        let bench = Bench::new();
+        let read_only = ("amazonec2-security-group-readonly", FlagValue::Bool(true));
+        let given: Vec<_> = given.into_iter().chain([read_only]).collect();
+        let wish = bench.wish(&driver, &flags(&given));
+        let result = run(driver.precreate(&Cx { allow_from: from, ..bench.cx() }, &wish));
+        match (result, missing) {
+            (Ok(()), "") => {}
+            (Ok(()), _) => panic!("{missing} is not there"),
+            (Err(error), "") => panic!("{from:?}: {}", full_text(&error)),
+            (Err(error), name) => {
+                assert!(error.to_string().contains(&format!("{name:?} in vpc-1,")), "{error}")
+            }
+        }
+    }
+}
+
+/// A rule as a list has it, with what follows the ports.
+fn rule(ports: &str, sources: &str) -> String {
+    let ports = match ports.split_once('-') {
+        Some((from, to)) => {
+            format!("<ipProtocol>tcp</ipProtocol><fromPort>{from}</fromPort><toPort>{to}</toPort>")
+        }
+        None => "<ipProtocol>-1</ipProtocol>".to_owned(),
+    };
+    format!("<item>{ports}{sources}</item>")
+}
+
+/// What the group has, and what is opened in it: networks by port.
+#[test]
+fn a_group_that_is_there_gets_what_it_lacks() {
+    let world = "<ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges>";
+    let world_v6 = "<ipv6Ranges><item><cidrIpv6>::/0</cidrIpv6></item></ipv6Ranges>";
+    let office = "<ipRanges><item><cidrIp>203.0.113.0/24</cidrIp></item></ipRanges>";
+    let members = "<groups><item><groupId>sg-1</groupId></item></groups>";
+    let v6 = ("amazonec2-ipv6-address-count", FlagValue::Int(1));
+    let both = |sources: &str| rule("22-22", sources) + &rule("2376-2376", sources);
+    let cases: Vec<(&str, String, Vec<(&str, FlagValue)>, Vec<&str>)> = vec![
+        ("nothing", String::new(), vec![], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        ("all", rule("all", world), vec![], vec![]),
+        ("ports for some", both(office), vec![], vec![]),
+        ("ports for members", both(members), vec![], vec![]),
+        ("a range", rule("1-65535", office), vec![], vec![]),
+        ("a range for members", rule("1-65535", members), vec![], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        // So a VPC's group `default` is.
+        ("all for members", rule("all", members), vec![], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        ("no IPv6", both(world), vec![v6.clone()], vec!["22 ::/0", "2376 ::/0"]),
+        ("all but IPv6", rule("all", world), vec![v6.clone()], vec!["22 ::/0", "2376 ::/0"]),
+        ("IPv6 only", both(world_v6), vec![v6], vec!["22 0.0.0.0/0", "2376 0.0.0.0/0"]),
+        (
+            "a port that is opened anyhow",
+            String::new(),
+            vec![("amazonec2-open-port", FlagValue::List(vec!["2376".into(), "80".into()]))],
+            vec!["22 0.0.0.0/0", "2376 0.0.0.0/0", "80 0.0.0.0/0"],
+        ),
+    ];
+    for (what, rules, given, opened) in cases {
+        let group = format!(
+            "<securityGroupInfo><item><groupId>sg-1</groupId><groupName>docker-machine</groupName><vpcId>vpc-1</vpcId><ipPermissions>{rules}</ipPermissions></item></securityGroupInfo>"
+        );
+        let scripted = Scripted::region()
+            .answering("ImportKeyPair", "")
+            .answering("DescribeSecurityGroups", &group)
+            .answering("AuthorizeSecurityGroupIngress", "<return>true</return>")
+            .answering(
+                "RunInstances",
+                "<instancesSet><item><instanceId>i-9</instanceId></item></instancesSet>",
+            )
+            .answering(
+                "DescribeInstances",
+                &format!("<reservationSet>{}</reservationSet>", item("i-9", "running")),
+            );
+        let double = Double::start(scripted);
+        let driver = Amazonec2::within(environment(&double.url()));
+        let bench = Bench::new();
+        let wish = bench.wish(&driver, &flags(&given));
+        run(driver.create(&bench.cx(), wish, &mut Journal::new(Cut::Never)))
+            .unwrap_or_else(|error| panic!("{what}: {}", full_text(&error)));
+        let mut got: Vec<String> = Vec::new();
+        for exchange in double.take_exchanges() {
+            let form = exchange.request.form();
+            if form.get("Action").is_none_or(|action| action != "AuthorizeSecurityGroupIngress") {
+                continue;
+            }
+            let networks = form.iter().filter(|(key, _)| key.contains(".CidrIp"));
+            got.extend(networks.map(|(key, network)| {
+                let number = key.split('.').nth(1).unwrap();
+                format!("{} {network}", form[&format!("IpPermissions.{number}.FromPort")])
+            }));
+        }
+        assert_eq!(got, opened, "{what}");
+    }
 }
 
 #[test]
@@ -425,6 +543,30 @@ fn refusals_say_what_to_do() {
             ErrorKind::Credentials,
             "not enabled",
         ),
+        (
+            400,
+            "InvalidParameterValue",
+            "Value (web) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+            ErrorKind::Config,
+            "amazonec2-iam-instance-profile",
+        ),
+        (
+            400,
+            "InvalidParameterCombination",
+            "The parameter PrimaryIpv6 can't be used without an IPv6 address",
+            ErrorKind::Config,
+            "do not go together",
+        ),
+        (400, "MissingParameter", "The parameter iops must be specified", ErrorKind::Config, "needs another"),
+        (400, "VPCIdNotSpecified", "No default VPC for this user", ErrorKind::Config, "create-default-vpc"),
+        (
+            400,
+            "InvalidVpcID.NotFound",
+            "The vpc ID 'vpc-1' does not exist",
+            ErrorKind::Config,
+            "describe-vpcs",
+        ),
+        (400, "InvalidKey.Format", "Key is not in valid OpenSSH public key format", ErrorKind::Config, "RSA"),
     ] {
         let scripted = Scripted::region().refusing("RunInstances", status, code, message);
         let (result, requests) = precreate(scripted, &[]);
@@ -564,6 +706,22 @@ fn a_spot_instance_can_t_be_stopped() {
 }
 
 #[test]
+fn a_protected_instance_is_left_alone() {
+    let message = "The instance 'i-0abc' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
+    let double = Double::start(Scripted::default().refusing(
+        "TerminateInstances",
+        400,
+        "OperationNotPermitted",
+        message,
+    ));
+    let driver = Amazonec2::within(environment(&double.url()));
+    let error = run(driver.remove(&Bench::new().cx(), &go())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.hint().unwrap().contains("--no-disable-api-termination"));
+    assert_eq!(actions(&double), ["TerminateInstances"]);
+}
+
+#[test]
 fn an_order_that_changes_nothing_is_done_already() {
     let was = |before: &str| {
         format!(
@@ -614,4 +772,40 @@ fn a_refused_request_leaves_no_token() {
     assert!(tokens.iter().any(|token| !token.is_empty()), "the token was never on disk");
     assert_eq!(tokens.last(), Some(&""));
     assert_eq!(actions(&double).iter().filter(|action| *action == "RunInstances").count(), 1);
+}
+
+#[test]
+fn what_may_have_been_made_and_is_not_listed_is_not_made_again() {
+    let scripted = Scripted::region().answering("DescribeInstances", "<reservationSet/>");
+    let double = Double::start(scripted);
+    let driver = Amazonec2::within(environment(&double.url()));
+    let bench = Bench::new();
+    let cx = bench.cx();
+    let state = Ec2State { client_token: "token".into(), ..configured(&[]) };
+    let made = run(async {
+        let session = driver.session(&state, cx.report).await.unwrap();
+        create::made_before(&session.ec2(cx.report), &cx, &state, Duration::from_millis(300)).await
+    });
+    let error = made.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("does not list it yet"), "{error}");
+    assert!(error.hint().unwrap().contains("--resume"));
+}
+
+#[test]
+fn a_token_of_an_earlier_call_outlives_a_refusal() {
+    let scripted = Scripted::region()
+        .answering("ImportKeyPair", "")
+        .answering("DescribeInstances", "<reservationSet/>")
+        .refusing("RunInstances", 403, "UnauthorizedOperation", "You are not authorized: ec2:RunInstances");
+    let double = Double::start(scripted);
+    let driver = Amazonec2::within(environment(&double.url()));
+    let bench = Bench::new();
+    let mut state = Ec2State::read(&bench.wish(&driver, &flags(&[]))).unwrap();
+    state.client_token = "earlier".into();
+    let mut journal = Journal::new(Cut::Never);
+    let error = run(driver.create(&bench.cx(), state.write().unwrap(), &mut journal)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(journal.saved.iter().all(|state| state.str("ClientToken") == "earlier"));
+    assert!(actions(&double).contains(&"RunInstances".to_owned()));
 }

@@ -19,6 +19,11 @@ const TYPE: &str = "not every region and zone has every type: `aws ec2 describe-
 const SPOT: &str = "leave out --amazonec2-spot-price for the on-demand price as the limit, raise it, or try another type or zone";
 const STOP_SPOT: &str =
     "a spot instance can't be stopped: `docker-machine rm` ends it, `docker-machine restart` restarts it";
+const PROTECTED: &str = "the instance is protected from that: take the protection off in the console, or with \
+     `aws ec2 modify-instance-attribute --instance-id ID --no-disable-api-termination` (or `--no-disable-api-stop`)";
+const PROFILE: &str = "check --amazonec2-iam-instance-profile: `aws iam list-instance-profiles` lists those of the account; one that was just made takes a moment";
+const NO_VPC: &str = "the region has no default VPC: name one with --amazonec2-vpc-id or --amazonec2-subnet-id, or let `aws ec2 create-default-vpc` make it";
+const KEY_FORMAT: &str = "EC2 takes RSA and ED25519 keys in OpenSSH's form: give another to --amazonec2-ssh-keypath, or leave it out";
 const OPT_IN: &str = "the region is not enabled for the account, or the account is not ready: see the account's page in the console";
 
 /// How Amazon's refusals are read.
@@ -153,6 +158,19 @@ fn wrong_wish(code: &str, message: &str) -> Option<(ErrorKind, &'static str)> {
             (ErrorKind::Config, TYPE)
         }
         "InvalidInstanceType" => (ErrorKind::Config, TYPE),
+        "InvalidParameterValue" if message.contains("IAM Instance Profile") => (ErrorKind::Config, PROFILE),
+        "InvalidIamInstanceProfileArn.Malformed" => (ErrorKind::Config, PROFILE),
+        "MissingParameter" | "InvalidParameterCombination" => (
+            ErrorKind::Config,
+            "a flag needs another one, or two do not go together: the message names EC2's parameters for them",
+        ),
+        "InvalidKey.Format" => (ErrorKind::Config, KEY_FORMAT),
+        "VPCIdNotSpecified" => (ErrorKind::Config, NO_VPC),
+        "InvalidVpcID.NotFound" => (
+            ErrorKind::Config,
+            "VPCs are regional: `aws ec2 describe-vpcs --region REGION` lists those of the account",
+        ),
+        "OperationNotPermitted" => (ErrorKind::Unsupported, PROTECTED),
         "InvalidAMIID.NotFound" | "InvalidAMIID.Malformed" | "InvalidAMIID.Unavailable" => (
             ErrorKind::Config,
             "images are regional: --amazonec2-ami names one of the region, or leave it out for Ubuntu",
@@ -164,6 +182,10 @@ fn wrong_wish(code: &str, message: &str) -> Option<(ErrorKind, &'static str)> {
         "InvalidGroup.NotFound" | "InvalidGroupId.Malformed" => {
             (ErrorKind::NotFound, "check --amazonec2-security-group and --amazonec2-vpc-id")
         }
+        "IdempotentInstanceTerminated" | "IdempotentParameterMismatch" => (
+            ErrorKind::Unavailable,
+            "an instance of an earlier try ended meanwhile: try again with `docker-machine create --resume NAME`",
+        ),
         "UnsupportedOperation" if message.contains("pot") => (ErrorKind::Unsupported, STOP_SPOT),
         "IncorrectInstanceState" | "IncorrectSpotRequestState" => (
             ErrorKind::Unavailable,

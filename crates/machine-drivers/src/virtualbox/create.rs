@@ -81,7 +81,7 @@ pub(super) async fn prospect(cx: &Cx<'_>, mut wish: VirtualboxState) -> Result<P
     });
     let mounts = if seedless { Vec::new() } else { mounts.collect() };
     let wish = Some(DriverState::from_typed(&wish)?);
-    Ok(Prospect { image: facts, private: true, mounts, wish, seedless, user_data: None })
+    Ok(Prospect { image: facts, private: true, mounts, wish, seedless, ..Prospect::default() })
 }
 
 /// Decides what the wish leaves open: id, network, address, port. Done once; asks nobody where all is decided.

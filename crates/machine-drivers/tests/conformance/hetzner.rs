@@ -13,6 +13,7 @@ use machine_testkit::openapi::Description;
 use serde_json::{Value, json};
 
 use super::{conforms, text, with};
+use crate::prism::Prism;
 use double::{Project, TOKEN, refuse};
 
 /// A project of Hetzner Cloud.
@@ -413,4 +414,22 @@ fn a_create_asks_for_little() {
         .map(|exchange| format!("{} {}", exchange.request.method, exchange.request.path))
         .collect();
     assert_eq!(asked.len(), 6, "{asked:?}");
+}
+
+/// Our judge of requests and answers is not the only one.
+#[test]
+fn prism_finds_nothing_wrong() {
+    let cloud = Cloud::new();
+    // The description's paths follow that of the server's address.
+    let Some(prism) = Prism::before(&format!("{}/v1", cloud.0.url()), "hetzner.openapi.json") else { return };
+    let (bench, driver) = (Bench::new(), Hetzner::new());
+    let endpoint = ("hetzner-endpoint", text(prism.url()));
+    let wish = bench.wish(&driver, &cloud.flags(&[endpoint]));
+    block_on(driver.precreate(&bench.cx(), &wish)).unwrap();
+    let state = block_on(driver.create(&bench.cx(), wish, &mut Journal::new(Cut::Never))).unwrap();
+    assert_eq!(block_on(driver.observe(&bench.cx(), &state)).unwrap().state, State::Running);
+    block_on(driver.power(&bench.cx(), &state, Power::Stop)).unwrap();
+    block_on(driver.power(&bench.cx(), &state, Power::Start)).unwrap();
+    cloud.remove(&bench, &state);
+    assert!(cloud.0.take_exchanges().len() >= 10, "what was asked went through Prism");
 }

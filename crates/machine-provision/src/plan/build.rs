@@ -10,6 +10,16 @@ use crate::{CloudInit, EngineState, EngineWish, Family, HostFacts, PackageManage
 const INSTALL_MIB: u64 = 600;
 /// What the files of a plan need, with room for the engine's log.
 const FILES_MIB: u64 = 2;
+/// How long the package manager may be somebody else's, in seconds.
+const LOCK_S: u32 = 900;
+/// How long the installation of curl may take, in seconds.
+const CURL_S: u32 = 600;
+/// How long that of the engine may take, in seconds.
+const INSTALL_S: u32 = 1800;
+/// How long cloud-init may take for what the user wants of it, in seconds.
+const OWN_S: u32 = 900;
+/// How long cloud-init may take in all, in seconds: it may have been told to do what else is done over SSH.
+const CLOUD_INIT_S: u32 = OWN_S + LOCK_S + CURL_S + INSTALL_S;
 /// The kernel takes no longer name (`HOST_NAME_MAX`).
 pub(crate) const HOSTNAME_MAX: usize = 64;
 
@@ -95,7 +105,7 @@ pub fn upgrade_plan(facts: &HostFacts, wish: &EngineWish) -> Result<Plan, PlanEr
     enough_room(facts, INSTALL_MIB / 2)?;
     let mut plan = Plan::new(wish);
     plan.wait_for_cloud_init(facts);
-    plan.step("wait for the package manager", 900, Action::WaitForPackageLock(manager));
+    plan.step("wait for the package manager", LOCK_S, Action::WaitForPackageLock(manager));
     plan.step("upgrade engine", 1200, Action::UpgradePackages { manager, names });
     plan.restart(wish.port);
     Ok(plan)
@@ -151,7 +161,7 @@ impl Plan {
 
     fn wait_for_cloud_init(&mut self, facts: &HostFacts) {
         if facts.cloud_init == CloudInit::Running {
-            self.step("wait for cloud-init", 900, Action::WaitForCloudInit);
+            self.step("wait for cloud-init", CLOUD_INIT_S, Action::WaitForCloudInit);
         }
     }
 
@@ -185,13 +195,13 @@ impl Plan {
         }
         let manager = install::manager(facts);
         if let Ok(manager) = manager {
-            self.step("wait for the package manager", 900, Action::WaitForPackageLock(manager));
+            self.step("wait for the package manager", LOCK_S, Action::WaitForPackageLock(manager));
         }
         if matches!(how, Install::Script { .. }) && !facts.curl && !facts.wget {
             let names = ["curl", "ca-certificates"].map(str::to_owned).to_vec();
-            self.step("install curl", 600, Action::Packages { manager: manager?, names });
+            self.step("install curl", CURL_S, Action::Packages { manager: manager?, names });
         }
-        self.step("install engine", 1800, Action::InstallEngine(how));
+        self.step("install engine", INSTALL_S, Action::InstallEngine(how));
         Ok(())
     }
 
@@ -351,4 +361,40 @@ fn trust_store(facts: &HostFacts, layout: &Layout) -> (String, &'static [&'stati
         _ => ("/usr/local/share/ca-certificates", "crt", &["update-ca-certificates"]),
     };
     (format!("{dir}/{NAME}.{end}"), argv)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cloud_init_has_the_time_for_what_it_is_told_to_do() {
+        let wish = EngineWish {
+            machine: machine_core::MachineName::new("dev").unwrap(),
+            set_hostname: true,
+            port: 2376,
+            engine: machine_core::EngineOptions::default(),
+            provider: "cloud".to_owned(),
+            certificates: crate::Certificates {
+                ca_pem: String::new(),
+                server_cert_pem: String::new(),
+                server_key_pem: Secret::default(),
+            },
+            install: crate::InstallMethod::Url("https://get.example".to_owned()),
+            registry_cas: Vec::new(),
+            proxies: Vec::new(),
+        };
+        let image = machine_core::ImageFacts {
+            os_release: "ID=ubuntu\nVERSION_ID=\"24.04\"\n".to_owned(),
+            arch: "x86_64".to_owned(),
+            engine: None,
+        };
+        let bare = HostFacts { curl: false, wget: false, ..HostFacts::of_image(&image, "ubuntu") };
+        let told = crate::user_data::ahead_of(&plan(&bare, &wish).unwrap());
+        assert_eq!(told.len(), 3, "{told:?}");
+        let needed: u32 = told.iter().map(|step| step.limit_s).sum();
+        let running = HostFacts { cloud_init: CloudInit::Running, ..bare };
+        let wait = wait_plan(&running).unwrap();
+        assert!(wait.steps[0].limit_s >= needed + OWN_S, "{} s for {needed} s", wait.steps[0].limit_s);
+    }
 }

@@ -18,6 +18,10 @@ dm_name=
 if [ -r "$dm_root/proc/sys/kernel/hostname" ]; then read -r dm_name <"$dm_root/proc/sys/kernel/hostname" || :; fi
 dm_tell hostname "${dm_name:-$(uname -n)}"
 dm_tell clock "$(date +%s)"
+# Other words after each start; PID 1's where the kernel is somebody else's.
+dm_a=
+if [ -r "$dm_root/proc/sys/kernel/random/boot_id" ]; then read -r dm_a <"$dm_root/proc/sys/kernel/random/boot_id" || :; fi
+dm_tell boot "$dm_a $(cut -d' ' -f22 "$dm_root/proc/1/stat" 2>/dev/null)"
 
 if [ -d "$dm_root/run/systemd/system" ]; then
   dm_init=systemd
@@ -51,6 +55,7 @@ if [ -r "$dm_root/sys/module/apparmor/parameters/enabled" ]; then
 fi
 dm_tell cloud-init "$(dm_cloud_init)"
 dm_tell_file cloud-init-result "$dm_root/run/cloud-init/result.json"
+dm_tell_file cloud-init-status "$dm_root/run/cloud-init/status.json"
 dm_lock_holders | while IFS= read -r dm_line; do dm_tell lock "$dm_line"; done
 
 # The engine.

@@ -93,6 +93,17 @@ impl Own {
         Ok(own(Kind::Text(subtype)))
     }
 
+    /// Whether it may define the account of this name, as far as that can be told without reading it as cloud-init does.
+    #[must_use]
+    pub fn may_define(&self, user: &str) -> bool {
+        match self.kind {
+            // What is there is not known here.
+            Kind::Text("x-include-url" | "x-include-once-url") => true,
+            Kind::Text("x-shellscript" | "cloud-boothook" | "part-handler") => false,
+            Kind::Text(_) | Kind::Message => self.text.expose().contains(user),
+        }
+    }
+
     /// Its MIME type below `text`, and its text; or a whole message of its own.
     pub(super) fn part(&self) -> (Option<&'static str>, &str) {
         match self.kind {
@@ -115,6 +126,11 @@ fn message_of(text: &str) -> Option<&str> {
 }
 
 fn check_message(text: &str) -> Result<(), BadUserData> {
+    if !text.is_ascii() {
+        return Err(BadUserData::new(
+            "it is a MIME message with characters beyond ASCII in it, which cloud-init misreads: encode its parts as base64",
+        ));
+    }
     let headers: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).collect();
     let headers = headers.join("\n");
     let lower = headers.to_ascii_lowercase();

@@ -89,6 +89,8 @@ impl KeyKind {
 #[derive(Debug, Clone)]
 pub struct Lab {
     dir: PathBuf,
+    /// How many hosts there may be at a time that end with who asked for them.
+    slots: usize,
 }
 
 impl Lab {
@@ -129,7 +131,14 @@ impl Lab {
         }
         let dir = state_dir();
         fs::create_dir_all(dir.join("hosts")).map_err(|e| LabError::file("make", &dir, e))?;
-        Ok(Self { dir })
+        Ok(Self { dir, slots: slots() })
+    }
+
+    /// The same with room for so many hosts at a time, for who needs more of them at once than there usually are.
+    #[must_use]
+    pub fn with_room_for(mut self, hosts: usize) -> Self {
+        self.slots = self.slots.max(hosts);
+        self
     }
 
     /// Brings a host up for the caller: it answers on its SSH port, and its engine on its socket where the variant
@@ -138,7 +147,7 @@ impl Lab {
     /// # Errors
     /// The name is taken, no slot became free, or the host did not come up (with the end of its console).
     pub fn host(&self, spec: Spec) -> Result<Host, LabError> {
-        let slot = lock::Slot::take(&self.dir, slots(), SLOT_LIMIT)?;
+        let slot = lock::Slot::take(&self.dir, self.slots, SLOT_LIMIT)?;
         host::bring_up(self, &spec, host::Lifetime::Caller(slot))
     }
 

@@ -58,10 +58,10 @@ fn one(invocation: &Invocation, name: &str) -> Result<(), CliError> {
 /// Removes what an interrupted create made; another Ctrl-C leaves it.
 fn roll_back(invocation: &Invocation, lifecycle: &Lifecycle, name: &str, interrupted: CliError) -> CliError {
     let program = invocation.program.called();
-    if lifecycle.store().exists(name) {
+    if lifecycle.has_begun(name) && lifecycle.store().exists(name) {
         output::note(&format!("Rolling back: removing {}...", go::quote(name)));
         let report = progress::reporter(name, to(invocation), View::Lines);
-        let removed = runtime::run(async { Ok(lifecycle.remove(name, false, &*report).await) }, || None);
+        let removed = runtime::run(async { Ok(lifecycle.undo_create(name, &*report).await) }, || None);
         if let Ok(Err(error)) = removed {
             output::note(&format!("Rolling back failed: {error}"));
         }
@@ -119,6 +119,9 @@ pub fn finish(
 pub fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> String {
     if !lifecycle.store().exists(name) {
         return format!("Nothing is left of machine {}.", go::quote(name));
+    }
+    if !lifecycle.has_begun(name) {
+        return format!("Nothing was made here of machine {}: another process has that name.", go::quote(name));
     }
     format!(
         "What was made of machine {} is kept: `{program} create --resume {name}` goes on where it stopped; `{program} \

@@ -205,10 +205,11 @@ fn go_on(kept: &[&str], program: &str) -> Option<String> {
 
 /// What an interruption leaves, and how to go on.
 fn what_is_left(lifecycle: &Lifecycle, names: &[String], program: &str) -> String {
-    let (mut ready, mut kept, mut nothing) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ready, mut kept, mut nothing, mut others) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for name in names {
         let list = match lifecycle.store().exists(name) {
             false => &mut nothing,
+            true if !lifecycle.has_begun(name) => &mut others,
             true if incomplete(lifecycle, name).is_some() => &mut kept,
             true => &mut ready,
         };
@@ -222,19 +223,23 @@ fn what_is_left(lifecycle: &Lifecycle, names: &[String], program: &str) -> Strin
     if !nothing.is_empty() {
         lines.push(format!("Nothing is left of {}.", nothing.join(", ")));
     }
+    if !others.is_empty() {
+        lines.push(format!("Another process has these names: {}.", others.join(", ")));
+    }
     lines.join("\n")
 }
 
-/// Removes what an interruption left of machines that are not ready; another Ctrl-C leaves it.
+/// Removes what an interruption left of machines that are not ready and were begun here; another Ctrl-C leaves it.
 fn roll_back(lifecycle: &Lifecycle, names: &[String], to: To) {
-    let kept: Vec<&String> = names.iter().filter(|name| incomplete(lifecycle, name).is_some()).collect();
+    let ours = |name: &&String| lifecycle.has_begun(name) && incomplete(lifecycle, name).is_some();
+    let kept: Vec<&String> = names.iter().filter(ours).collect();
     if kept.is_empty() {
         return;
     }
     let work = kept.iter().map(|name| async move {
         let report = progress::one_of_several(name, to);
         report.report(Event::Line("Rolling back...".to_owned()));
-        if let Err(error) = lifecycle.remove(name, false, &*report).await {
+        if let Err(error) = lifecycle.undo_create(name, &*report).await {
             report.report(Event::Warning(format!("rolling back failed: {error}")));
         }
     });

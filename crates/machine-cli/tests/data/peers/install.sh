@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs other people's programs that drive docker-machine, unmodified, into the folder $1: python/ (a virtual
-# environment with Ansible and python-docker-machine), collections/ (what Ansible's inventory plugin consists of), node/,
-# and moto/ (an imitation of Amazon's services, which the driver amazonec2 is tested against). What is there already
+# environment with Ansible and python-docker-machine), collections/ (what Ansible's inventory plugin consists of), node/ (in it
+# Prism, too, which judges requests by a provider's description), and moto/ (an imitation of Amazon's services, which the driver amazonec2 is tested against). What is there already
 # stays, unless what is wanted has changed.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

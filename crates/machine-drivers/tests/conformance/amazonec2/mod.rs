@@ -3,8 +3,10 @@
 mod more;
 mod moto;
 
-use machine_core::{Driver, DriverSource, FlagValue, FlagValues};
-use machine_drivers::Builtin;
+use std::time::Duration;
+
+use machine_core::{Driver, FlagValue, FlagValues};
+use machine_drivers::amazonec2::Amazonec2;
 use machine_testkit::conformance::{self, Fault, Subject};
 use machine_testkit::double::{Double, Request, Trouble};
 
@@ -71,10 +73,19 @@ impl Subject for Cloud {
             ),
             ("a port above 65535", self.flags(&[("amazonec2-ssh-port", int(70_000))])),
             ("a volume of nothing", self.flags(&[("amazonec2-root-size", int(0))])),
+            ("a volume of unknown speed", self.flags(&[("amazonec2-volume-type", text("io2"))])),
             ("tokens that are neither", self.flags(&[("amazonec2-metadata-token", text("maybe"))])),
             (
                 "hops of a light year",
                 self.flags(&[("amazonec2-metadata-token-response-hop-limit", int(100))]),
+            ),
+            ("fewer hops than none", self.flags(&[("amazonec2-http-put-response-hop-limit", int(-1))])),
+            (
+                "two numbers of hops",
+                self.flags(&[
+                    ("amazonec2-metadata-token-response-hop-limit", int(2)),
+                    ("amazonec2-http-put-response-hop-limit", int(3)),
+                ]),
             ),
             (
                 "both forks' names, in contradiction",
@@ -173,9 +184,10 @@ impl Subject for Cloud {
 /// The suite in parts, so that they can run at the same time.
 fn part(ask: impl AsyncFnOnce(&dyn Driver, &dyn Subject)) {
     let Some(cloud) = Cloud::new() else { return };
-    let driver = Builtin.driver("amazonec2").unwrap();
+    // What the front hides is hidden for a moment only.
+    let driver = Amazonec2::new().settling_within(Duration::from_secs(5));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(ask(driver.as_ref(), &cloud));
+    runtime.block_on(ask(&driver, &cloud));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use machine_testkit::skip;
 pub const REGION: &str = "us-east-1";
 /// What the user of the tests may do.
 const MAY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","ssm:GetParameter","sts:AssumeRole"],"Resource":"*"}]}"#;
-/// How many of a new instance's looks find nothing.
+/// How many looks for a new instance find nothing.
 const UNSEEN: usize = 1;
 
 /// A key of a user that moto knows.
@@ -34,8 +34,9 @@ pub struct Moto {
 /// Where `xtask setup` puts it.
 fn program() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"));
-    target.join("peers/moto/bin/moto_server")
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("target"));
+    let mut targets = target.into_iter().chain(above).map(|target| target.join("peers/moto/bin/moto_server"));
+    targets.find(|program| program.is_file()).unwrap_or_default()
 }
 
 impl Moto {
@@ -239,7 +240,28 @@ pub fn refusal(status: u16, code: &str, message: &str) -> Reply {
     Reply::text(status, "text/xml;charset=UTF-8", &text)
 }
 
-/// What EC2 does and moto leaves out: client tokens, instances that are not listed at once, groups that are in use or
+/// An instance that EC2 may not know yet.
+struct Unseen {
+    /// The machine's name, by which it is looked for.
+    machine: String,
+    /// How many looks still find nothing.
+    looks: usize,
+    /// Until when none finds it.
+    until: Instant,
+}
+
+impl Unseen {
+    /// Whether this look finds nothing.
+    fn hides(&mut self) -> bool {
+        if self.looks > 0 {
+            self.looks -= 1;
+            return true;
+        }
+        Instant::now() < self.until
+    }
+}
+
+/// What EC2 does and moto leaves out: client tokens, instances that are not known at once, groups that are in use or
 /// unknown, instances that have ended and are ended again. It passes on what is signed for it, so that moto checks the signatures.
 pub struct Front {
     pub moto: Moto,
@@ -249,11 +271,16 @@ pub struct Front {
     tokens: BTreeMap<String, (BTreeMap<String, String>, Reply)>,
     /// Instances with their groups, while they live.
     alive: BTreeMap<String, BTreeSet<String>>,
-    /// Instances that are not listed yet, and for how many looks.
-    unseen: BTreeMap<String, usize>,
-    groups: BTreeSet<String>,
+    /// Instances, and how they are hidden.
+    unseen: BTreeMap<String, Unseen>,
+    /// Groups by id: their name, and since when they are known.
+    groups: BTreeMap<String, (String, Instant)>,
+    /// How long a new group is not known everywhere.
+    pub late_groups: Duration,
     /// The address of all instances, public and private, where a test has a host for them.
     pub address: Option<String>,
+    /// The account that everybody's credentials open, where it is another one than moto's: there is nothing in it.
+    pub elsewhere: Option<&'static str>,
     /// Hears what was done, with the request's parameters.
     pub done: Option<Heard>,
 }
@@ -273,9 +300,29 @@ impl Front {
             tokens: BTreeMap::new(),
             alive: BTreeMap::new(),
             unseen: BTreeMap::new(),
-            groups: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            late_groups: Duration::ZERO,
             address: None,
+            elsewhere: None,
             done: None,
+        }
+    }
+
+    /// What an account answers in which there is nothing.
+    fn empty_account(account: &str, form: &BTreeMap<String, String>) -> Reply {
+        let action = form.get("Action").map_or("", String::as_str);
+        match action {
+            "GetCallerIdentity" => Reply::text(
+                200,
+                "text/xml",
+                &format!(
+                    "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult><Arn>arn:aws:iam::{account}:user/me</Arn><UserId>AIDA</UserId><Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+                ),
+            ),
+            "TerminateInstances" | "StopInstances" | "StartInstances" => {
+                refusal(400, "InvalidInstanceID.NotFound", "The instance ID does not exist")
+            }
+            other => Reply::text(200, "text/xml", &format!("<{other}Response/>")),
         }
     }
 
@@ -303,7 +350,7 @@ impl Front {
             .filter(|(key, _)| key.starts_with("NetworkInterface.1.SecurityGroupId."))
             .map(|(_, value)| value.clone())
             .collect();
-        if let Some(unknown) = groups.iter().find(|id| !self.groups.contains(*id)) {
+        if let Some(unknown) = groups.iter().find(|id| !self.knows(id)) {
             return refusal(
                 400,
                 "InvalidGroup.NotFound",
@@ -312,21 +359,26 @@ impl Front {
         }
         let token = form.get("ClientToken").cloned().unwrap_or_default();
         if let Some((first, reply)) = self.tokens.get(&token) {
-            return if *first == form {
-                reply.clone()
-            } else {
-                refusal(
-                    400,
-                    "IdempotentParameterMismatch",
-                    "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-                )
-            };
+            if *first != form {
+                let message = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).";
+                return refusal(400, "IdempotentParameterMismatch", message);
+            }
+            let id = element(&String::from_utf8_lossy(&reply.body), "instanceId");
+            if !self.alive.contains_key(&id) {
+                let message =
+                    "The client token of this request was used for an instance that has been terminated.";
+                return refusal(400, "IdempotentInstanceTerminated", message);
+            }
+            return reply.clone();
         }
         let reply = forward(self.moto.port, request);
         if reply.status == 200 {
             let id = element(&String::from_utf8_lossy(&reply.body), "instanceId");
             self.alive.insert(id.clone(), groups);
-            self.unseen.insert(id, UNSEEN);
+            let tag = form.iter().find(|(_, value)| *value == "docker-machine-name");
+            let machine = tag.and_then(|(key, _)| form.get(&key.replace(".Key", ".Value")));
+            let machine = machine.cloned().unwrap_or_default();
+            self.unseen.insert(id, Unseen { machine, looks: UNSEEN, until: Instant::now() });
             if !token.is_empty() {
                 self.tokens.insert(token, (form, reply.clone()));
             }
@@ -334,15 +386,47 @@ impl Front {
         reply
     }
 
+    fn knows(&self, group: &str) -> bool {
+        self.groups.get(group).is_some_and(|(_, since)| Instant::now() >= *since)
+    }
+
+    fn describe_groups(&self, request: &Request, form: &BTreeMap<String, String>) -> Reply {
+        let late = |id: &String, name: &String| {
+            !self.knows(id) && form.values().any(|value| value == id || value == name)
+        };
+        if self.groups.iter().any(|(id, (name, _))| late(id, name)) {
+            let nothing = "<DescribeSecurityGroupsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><securityGroupInfo/></DescribeSecurityGroupsResponse>";
+            return Reply::text(200, "text/xml", nothing);
+        }
+        forward(self.moto.port, request)
+    }
+
     fn describe_instances(&mut self, request: &Request, form: &BTreeMap<String, String>) -> Reply {
-        let hidden = form.values().find(|value| self.unseen.get(*value).is_some_and(|looks| *looks > 0));
-        match hidden.and_then(|id| self.unseen.get_mut(id)) {
-            Some(looks) => {
-                *looks -= 1;
-                let nothing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>";
-                Reply::text(200, "text/xml", nothing)
-            }
-            None => forward(self.moto.port, request),
+        let asked =
+            |id: &String, one: &Unseen| form.values().any(|value| value == id || *value == one.machine);
+        if self.unseen.iter_mut().any(|(id, one)| asked(id, one) && one.hides()) {
+            let nothing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>x</requestId><reservationSet/></DescribeInstancesResponse>";
+            return Reply::text(200, "text/xml", nothing);
+        }
+        forward(self.moto.port, request)
+    }
+
+    fn terminate(&mut self, request: &Request, id: &str) -> Reply {
+        if self.unseen.get_mut(id).is_some_and(Unseen::hides) {
+            let message = format!("The instance ID '{id}' does not exist");
+            return refusal(400, "InvalidInstanceID.NotFound", &message);
+        }
+        match self.alive.remove(id) {
+            Some(_) => forward(self.moto.port, request),
+            // EC2 does not mind; moto does.
+            None => Reply::text(200, "text/xml", "<TerminateInstancesResponse/>"),
+        }
+    }
+
+    /// For so long nobody finds the instances.
+    pub fn hide_all(&mut self, time: Duration) {
+        for one in self.unseen.values_mut() {
+            one.until = Instant::now() + time;
         }
     }
 
@@ -375,6 +459,9 @@ impl Front {
             return Reply::json(200, &serde_json::json!({ "Parameter": { "Value": self.image } }));
         }
         let form = request.form();
+        if let Some(account) = self.elsewhere {
+            return Self::empty_account(account, &form);
+        }
         let one = |key: &str| form.get(key).cloned().unwrap_or_default();
         match form.get("Action").map(String::as_str) {
             Some("RunInstances") => self.run_instances(request, form.clone()),
@@ -382,9 +469,15 @@ impl Front {
             Some("CreateSecurityGroup") => {
                 let reply = forward(self.moto.port, request);
                 if reply.status == 200 {
-                    self.groups.insert(element(&String::from_utf8_lossy(&reply.body), "groupId"));
+                    let id = element(&String::from_utf8_lossy(&reply.body), "groupId");
+                    self.groups.insert(id, (one("GroupName"), Instant::now() + self.late_groups));
                 }
                 reply
+            }
+            Some("DescribeSecurityGroups") => self.describe_groups(request, &form),
+            Some("AuthorizeSecurityGroupIngress") if !self.knows(&one("GroupId")) => {
+                let message = format!("The security group '{}' does not exist", one("GroupId"));
+                refusal(400, "InvalidGroup.NotFound", &message)
             }
             Some("DeleteSecurityGroup") => {
                 let id = one("GroupId");
@@ -398,11 +491,7 @@ impl Front {
                 self.groups.remove(&id);
                 forward(self.moto.port, request)
             }
-            Some("TerminateInstances") => match self.alive.remove(&one("InstanceId.1")) {
-                Some(_) => forward(self.moto.port, request),
-                // EC2 does not mind; moto does.
-                None => Reply::text(200, "text/xml", "<TerminateInstancesResponse/>"),
-            },
+            Some("TerminateInstances") => self.terminate(request, &one("InstanceId.1")),
             Some("StartInstances") if !self.alive.contains_key(&one("InstanceId.1")) => {
                 let message = format!(
                     "The instance '{}' is not in a state from which it can be started.",

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::double::{TOKEN, USERS_FINGERPRINT, USERS_KEY, VPC};
 use super::{Cloud, text};
+use crate::prism::Prism;
 use machine_testkit::conformance::Subject;
 
 fn block<T>(future: impl Future<Output = T>) -> T {
@@ -587,4 +588,21 @@ fn refusals_have_a_kind_and_say_what_to_do() {
         block(machine.driver.create(&cx, machine.state.clone(), &mut Journal::new(Cut::Never))).unwrap_err();
     assert!(error.to_string().contains("65537 bytes"), "{error}");
     assert_eq!(cloud.resources(), 0);
+}
+
+/// Our judge of requests and answers is not the only one.
+#[test]
+fn prism_finds_nothing_wrong() {
+    let cloud = Cloud::new();
+    let Some(prism) = Prism::before(cloud.double.url().as_str(), "digitalocean.openapi.json") else { return };
+    let mut machine = Machine::wish(&cloud, &[("digitalocean-endpoint", text(prism.url()))]).narrowed();
+    block(machine.driver.precreate(&machine.cx(), &machine.state)).unwrap();
+    ok(machine.create(&mut Journal::new(Cut::Never)));
+    assert_eq!(machine.observe().unwrap(), State::Running);
+    ok(machine.power(Power::Stop));
+    assert_eq!(machine.observe().unwrap(), State::Stopped);
+    ok(machine.power(Power::Start));
+    machine.remove();
+    assert_eq!(cloud.resources(), 0);
+    assert!(cloud.checked().len() >= 10, "what was asked went through Prism");
 }

@@ -30,8 +30,9 @@ async fn sweep(made: &Made) {
 /// The Go driver (0.16.2) makes 10 requests where the rule is there and every operation is done at the first look:
 /// projects.get, instances.get, firewalls.get, disks.get, instances.insert, zoneOperations.get, instances.get,
 /// instances.setMetadata, zoneOperations.get, and instances.get for the state; 12 where the rule is not there
-/// (firewalls.insert, globalOperations.get). Every SSH connection of its provisioning, 19 at least, asks for the address
-/// again: 29 and 31 in all.
+/// (firewalls.insert, globalOperations.get). Then instances.get for the address before each of 20 commands over SSH (19 on
+/// Ubuntu, where it does not look for sudo), and three times more for the certificate and the engine's URL: 33 and 35 in
+/// all, beside a token for each look at the state or address.
 #[test]
 fn a_create_asks_for_little() {
     let project = Project::new();
@@ -66,7 +67,7 @@ fn a_create_asks_for_little() {
             assert_eq!(
                 project.calls().len(),
                 1,
-                "and one look; 6 of 10, and of 29 with what the address costs"
+                "and one look; 6 of 10, and of 33 with what the address costs"
             );
             Made { driver, bench, state }
         };

@@ -241,6 +241,35 @@ async fn what_an_interruption_leaves_is_named() {
     );
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn rolling_back_leaves_what_another_process_has_made() {
+    let test = Test::new();
+    let other = Lifecycle::new(
+        Store::new(test.lifecycle.store().root()),
+        Arc::new(Drivers(Arc::clone(&test.cloud))),
+        Settings::for_store(test.lifecycle.store().root()),
+    );
+    let both_hang = async {
+        while test.cloud.hanging.load(Ordering::SeqCst) < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // It has a name that is still to come here.
+        other.create(asked("fails2"), &machine_core::Silent).await.unwrap_err();
+    };
+    tokio::select! {
+        _ = test.make(&["hangs1", "fails2"], 1) => panic!("one of them never ends"),
+        () = both_hang => {}
+    }
+    let names = ["hangs1", "fails2"].map(str::to_owned);
+    let lifecycle = &test.lifecycle;
+    std::thread::scope(|threads| threads.spawn(|| roll_back(lifecycle, &names, To::Stderr)).join().unwrap());
+    assert_eq!(lifecycle.store().machine_names().unwrap(), ["fails2"]);
+    assert_eq!(
+        what_is_left(lifecycle, &names, "docker-machine"),
+        "Nothing is left of hangs1.\nAnother process has these names: fails2."
+    );
+}
+
 #[test]
 fn names_are_checked_before_anything_is_made() {
     let test = Test::new();

@@ -1,11 +1,11 @@
-//! Machines of one account at a provider. A double of a part of DigitalOcean's API stands in for the provider.
+//! `ls` of the machines of one account. A double of a part of DigitalOcean's API stands in for the provider.
 
 use std::{error::Error, fs, net::TcpListener, path::Path};
 
 use machine_testkit::double::{Double, Provider, Reply, Request};
 use serde_json::{Value, json};
 
-use super::{
+use super::super::{
     Bench, Figures,
     figure::{Figure, Target},
     measure::{Cost, Invocation},
