@@ -174,6 +174,10 @@ fn a_wait_ends_at_its_limit_and_says_what_was_seen() {
     let error = block_on(poll(&wait, |_, _| (), look)).unwrap_err();
     assert_eq!(error.to_string(), "waited 0 s for the host to be active; last seen: new");
     assert!(matches!(error, PollError::Limit { .. }) && looks.get() > 2);
+    // Pauses that grow beyond all that a duration can be.
+    let wild = Poll { growth: f64::MAX, ..wait };
+    let look = async || Ok::<Seen<()>, ApiError>(Seen::NotYet(String::new()));
+    assert!(block_on(poll(&wild, |_, _| (), look)).is_err());
     let found = poll(&wait, |_, _| (), async || Ok::<_, ApiError>(Seen::Done(7)));
     assert_eq!(block_on(found).ok(), Some(7));
 }

@@ -23,6 +23,8 @@ const VERSION: &str = "/compute/v1";
 const PAGE: &str = "500";
 /// The shortest pause between two looks.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// How long an operation is waited for where the user sets no limit.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// The API, in one project.
 pub(super) struct Compute<'a> {
@@ -292,12 +294,17 @@ impl<'a> Compute<'a> {
         let call = self.call(Method::POST, &path, &[])?.repeatable();
         let what = format!("Google's operation {} to be done", operation.name);
         let time = Duration::from_nanos;
+        // In GitLab's driver 0 is no limit; a wait without one would be no help to anybody.
+        let limit = match self.backoff.max_elapsed_time {
+            0 => LONGEST_WAIT,
+            nanos => time(nanos),
+        };
         let wait = Poll {
             first: time(self.backoff.initial_interval).max(SHORTEST),
             longest: time(self.backoff.max_interval).max(SHORTEST),
             growth: self.backoff.multiplier,
             chance: self.backoff.randomization_factor,
-            ..Poll::new(&what, time(self.backoff.max_elapsed_time))
+            ..Poll::new(&what, limit)
         };
         let look = || async {
             match self.api.send(&call).await {

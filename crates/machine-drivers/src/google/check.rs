@@ -4,11 +4,11 @@ use machine_core::{Cx, DriverError, ErrorKind, Event};
 use serde::Deserialize;
 use tokio::try_join;
 
-use super::api::Compute;
+use super::api::{Compute, Disk};
 use super::create::{existing, is_address_name, no_subnetwork, reserved};
 use super::state::GoogleState;
 use super::{firewall, flags, instance, location, observe};
-use crate::cloud;
+use crate::cloud::{self, STORE_KEY};
 
 /// A machine type, as far as it matters here.
 #[derive(Default, Deserialize)]
@@ -63,10 +63,17 @@ pub(super) async fn remotely(
     state: &GoogleState,
 ) -> Result<(), DriverError> {
     if state.use_existing {
+        if !state.unheeded_flags.is_empty() {
+            cx.report.report(Event::Warning(format!(
+                "--google-use-existing takes the instance as it is; these do nothing: --{}",
+                state.unheeded_flags.join(", --")
+            )));
+        }
         return existing(compute, state).await.map(drop);
     }
-    let ((), architecture, image, (), ()) = try_join!(
+    let ((), (), architecture, image, (), ()) = try_join!(
         name_is_free(compute, state),
+        disk_is_free(compute, cx, state),
         machine_type(compute, state),
         image(compute, state),
         address(compute, state),
@@ -87,13 +94,39 @@ async fn name_is_free(compute: &Compute<'_>, state: &GoogleState) -> Result<(), 
     }
 }
 
-/// The architecture of the machine type; empty where nobody knows. Where the provider is to choose the zone, it is asked
+/// An instance may be gone and have left its disk, which the Go driver would start the machine from.
+async fn disk_is_free(compute: &Compute<'_>, cx: &Cx<'_>, state: &GoogleState) -> Result<(), DriverError> {
+    let Some(zone) = state.zone() else { return Ok(()) };
+    let name = state.disk();
+    let path = compute.own(&format!("zones/{zone}/disks/{name}"));
+    let found = compute.get("the disk can't be looked up", &path, "name,labels,users").await?;
+    let Some(disk): Option<Disk> = found else { return Ok(()) };
+    let error = unmet(format!("a disk of the name {name:?} is in zone {zone:?} already"));
+    if let Some(user) = disk.users.first().map(|user| location::last(user)) {
+        if user == state.name() {
+            // The instance itself is there: that is said instead.
+            return Ok(());
+        }
+        return Err(error.with_hint(format!("it is the disk of the instance {user:?}: take another name")));
+    }
+    let ours = disk.labels.get(STORE_KEY).is_some_and(|store| store == cx.store_id);
+    let remove = match ours {
+        true => "`docker-machine gc --yes`".to_owned(),
+        false => format!("`gcloud compute disks delete {name} --zone {zone}`"),
+    };
+    Err(error.with_hint(format!("take another name; or, if nothing on it is needed, {remove} removes it")))
+}
+
+/// The architecture of the machine type; empty where nobody knows. The driver's own is in every zone. Where the provider is to choose the zone, it is asked
 /// for in the first that is wished for.
 async fn machine_type(compute: &Compute<'_>, state: &GoogleState) -> Result<String, DriverError> {
     let wished = state.location_zones.iter().find(|zone| !zone.to_uppercase().ends_with(":DENY"));
     let wished = wished.and_then(|zone| zone.split(':').next());
     let Some(zone) = state.zone().or(wished) else { return Ok(String::new()) };
     let name = state.flex_machine_types.first().unwrap_or(&state.machine_type);
+    if name == flags::MACHINE_TYPE {
+        return Ok("X86_64".to_owned());
+    }
     let path = compute.own(&format!("zones/{zone}/machineTypes/{name}"));
     let found: Option<MachineType> =
         compute.get("the machine type can't be looked up", &path, "architecture").await?;

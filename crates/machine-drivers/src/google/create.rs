@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use super::api::{Compute, Instance, Operation};
 use super::instance::{self, Place};
 use super::state::{GoogleState, INSTANCE};
-use super::{firewall, location, observe};
+use super::{firewall, location, observe, trouble};
 use crate::cloud::{self, MACHINE_KEY, STORE_KEY};
 
 const MAKING: &str = "the instance can't be made";
+/// How often a change of an instance is tried that others change at the same time.
+const TRIES: usize = 3;
 
 fn keep(state: &GoogleState, save: &mut dyn Checkpoint) -> Result<(), DriverError> {
     save.save(&DriverState::from_typed(state)?)
@@ -200,7 +202,9 @@ async fn insert(
         // It may be ours, made by a request whose answer got lost long ago.
         Err(error) if error.is_taken() => match observe::find(compute, &state).await? {
             Some(there) if is_ours(&state, &there) => return is_there(state, there, save),
-            _ => return Err(taken(&state)),
+            Some(_) => return Err(taken(&state)),
+            // Something else is: Google says what.
+            None => return Err(error.into_error(compute, MAKING)),
         },
         Err(error) => {
             if !error.is_unknown() {
@@ -259,6 +263,7 @@ async fn adopt(
 ) -> Result<GoogleState, DriverError> {
     let there = existing(compute, &state).await?;
     there.id.clone_into(&mut state.instance_id);
+    state.unheeded_flags.clear();
     resolve(&mut state, &there);
     keep(&state, save)?;
     let network = location::network_path(there.network(), &state.project);
@@ -266,9 +271,8 @@ async fn adopt(
     cx.report.report(Event::DriverLine("Configuring instance".into()));
     add_tags(compute, &state, &there).await?;
     let line = instance::key_line(cx, &state)?;
-    if let Some(metadata) = instance::with_key(&there.metadata, &line) {
-        change(compute, &state, "setMetadata", &metadata).await?;
-    }
+    let with_key = |there: &Instance| instance::with_key(&there.metadata, &line);
+    change(compute, &state, &there, "setMetadata", with_key).await?;
     Ok(state)
 }
 
@@ -285,6 +289,18 @@ pub(super) async fn existing(compute: &Compute<'_>, state: &GoogleState) -> Resu
         return Err(DriverError::new(ErrorKind::Precreate, text)
             .with_hint("start it: `gcloud compute instances start NAME --zone ZONE`"));
     }
+    if there.address(state.use_internal_ip).is_empty() {
+        let text = format!("instance {:?} has no external address", state.name());
+        return Err(DriverError::new(ErrorKind::Precreate, text).with_hint(
+            "--google-use-internal-ip takes its internal one, if this computer reaches that network",
+        ));
+    }
+    if instance::has_os_login(&there.metadata) {
+        let text = format!("instance {:?} has OS Login on: keys in its metadata let nobody in", state.name());
+        return Err(DriverError::new(ErrorKind::Precreate, text).with_hint(
+            "`gcloud compute instances add-metadata NAME --zone ZONE --metadata enable-oslogin=FALSE` turns it off",
+        ));
+    }
     Ok(there)
 }
 
@@ -294,17 +310,38 @@ pub(super) async fn add_tags(
     state: &GoogleState,
     there: &Instance,
 ) -> Result<(), DriverError> {
-    let mut items = there.tags.items.clone();
-    items.extend(firewall::tags(state).into_iter().filter(|tag| !there.tags.items.contains(tag)));
-    if items == there.tags.items {
-        return Ok(());
+    let tagged = |there: &Instance| {
+        let mut items = there.tags.items.clone();
+        items.extend(firewall::tags(state).into_iter().filter(|tag| !there.tags.items.contains(tag)));
+        let body = json!({ "items": items, "fingerprint": there.tags.fingerprint });
+        (items != there.tags.items).then_some(body)
+    };
+    change(compute, state, there, "setTags", tagged).await
+}
+
+/// Changes an instance. `body` makes what it is to be of what it is; `None` where it is so. Where something else changes it
+/// between our look and our request, it is looked at again.
+async fn change(
+    compute: &Compute<'_>,
+    state: &GoogleState,
+    there: &Instance,
+    what: &str,
+    body: impl Fn(&Instance) -> Option<Value> + Send + Sync,
+) -> Result<(), DriverError> {
+    let mut now = there.clone();
+    for left in (0..TRIES).rev() {
+        let Some(wanted) = body(&now) else { break };
+        match change_once(compute, state, what, &wanted).await {
+            Err(error) if left > 0 && trouble::is_stale(&error) => {}
+            done => return done,
+        }
+        now = observe::find(compute, state).await?.ok_or_else(|| observe::gone(state))?;
     }
-    let body = json!({ "items": items, "fingerprint": there.tags.fingerprint });
-    change(compute, state, "setTags", &body).await
+    Ok(())
 }
 
 /// Changes an instance. The fingerprint in the body lets it happen once.
-async fn change(
+async fn change_once(
     compute: &Compute<'_>,
     state: &GoogleState,
     what: &str,

@@ -149,7 +149,9 @@ fn parse(json: &str, of: &str) -> Result<Key, DriverError> {
 fn find(state: &GoogleState, around: &Surroundings) -> Result<(Source, String), DriverError> {
     if !state.auth.is_empty() {
         let text = state.auth.expose().trim();
-        let json = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        // Go's decoder takes the line breaks that `base64` puts in.
+        let packed: String = text.split_ascii_whitespace().collect();
+        let json = STANDARD.decode(packed).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let json = json.unwrap_or_else(|| text.to_owned());
         let key = parse(&json, "--google-auth-encoded-json")?;
         return Ok((Source::Key(Box::new(key)), json));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use machine_core::{Checkpoint, Cx, DriverError, DriverState, ErrorKind, Event};
 use machine_http::Method;
 use serde_json::{Value, json};
@@ -221,16 +222,22 @@ pub(super) fn settle(cx: &Cx<'_>, state: &mut GoogleState) -> Result<(), DriverE
         return Ok(());
     }
     state.allow_from = reachable(cx.allow_from)?;
-    name_own(state)
+    name_own(state, &cloud::token()?);
+    Ok(())
 }
 
-fn name_own(state: &mut GoogleState) -> Result<(), DriverError> {
-    // Rules are known by their names in the whole project; machines only in their zone.
-    let chance: String = cloud::token()?.chars().take(8).collect();
+/// Rules are known by their names in the whole project, machines only in their zone: `chance` tells them apart.
+fn name_own(state: &mut GoogleState, chance: &str) {
+    let chance: String = chance.chars().take(8).collect();
     let most = super::instance::LONGEST_NAME - "docker-machine--".len() - chance.len() - "-allow".len();
     let name: String = state.name().chars().take(most).collect();
     state.own_rules = format!("docker-machine-{}-{chance}", name.trim_end_matches('-'));
-    Ok(())
+}
+
+/// A text that is always the same for an instance of a store's, and of no other.
+fn digest_of(state: &GoogleState, instance: &Instance) -> String {
+    let whose = format!("{}/{}", state.store_id, instance.id);
+    digest(&SHA256, whose.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Opens the ports. What is made is recorded before.
@@ -342,8 +349,8 @@ async fn add_ports(
 }
 
 /// Lets these networks connect instead of those that might before. A machine that shares its rule gets rules and a tag of
-/// its own, which count before the shared one; that stays as it is for the others. Should this be cut off, the rules are
-/// found again by their mark.
+/// its own, which count before the shared one; that stays as it is for the others. Should this be cut off, the next call
+/// finds them by their names, and a removal by their mark.
 pub(super) async fn narrow(
     compute: &Compute<'_>,
     cx: &Cx<'_>,
@@ -359,11 +366,15 @@ pub(super) async fn narrow(
         cx.store_id.clone_into(&mut state.store_id);
     }
     let there = super::observe::find(compute, state).await?.ok_or_else(|| super::observe::gone(state))?;
-    name_own(state)?;
+    name_own(state, &digest_of(state, &there));
     let network = location::network_path(there.network(), &state.project);
     let mut begun = Vec::new();
     for rule in own(state, &network)? {
-        begun.extend(insert(compute, &rule).await?);
+        begun.push(match insert(compute, &rule).await? {
+            Some(made) => made,
+            // A call that was cut off made it, maybe for other networks.
+            None => change(compute, &rule.name, &rule.body).await?,
+        });
     }
     for operation in begun {
         compute.done(OPENING, &operation).await?;
@@ -372,12 +383,22 @@ pub(super) async fn narrow(
 }
 
 async fn change_own(compute: &Compute<'_>, state: &GoogleState) -> Result<(), DriverError> {
-    let path = compute.own(&format!("global/firewalls/{}-allow", state.own_rules));
-    let body = json!({ "sourceRanges": state.allow_from });
-    let doing = "the firewall rule can't be narrowed";
+    let rule = format!("{}-allow", state.own_rules);
+    let begun = change(compute, &rule, &json!({ "sourceRanges": state.allow_from })).await?;
+    compute.done(NARROWING, &begun).await
+}
+
+const NARROWING: &str = "the firewall rule can't be narrowed";
+
+/// Begins to make a rule of the machine's own what this says of ports and networks.
+async fn change(compute: &Compute<'_>, name: &str, to: &Value) -> Result<Operation, DriverError> {
+    let path = compute.own(&format!("global/firewalls/{name}"));
+    let mut body = json!({});
+    for key in ["allowed", "denied", "sourceRanges"].into_iter().filter(|key| !to[*key].is_null()) {
+        body[key] = to[key].clone();
+    }
     let begun = compute.begin(Method::PATCH, &path, &cloud::token()?, Some(&body)).await;
-    let begun = begun.map_err(|error| error.into_error(compute, doing))?;
-    compute.done(doing, &begun).await
+    begun.map_err(|error| error.into_error(compute, NARROWING))
 }
 
 /// Removes the machine's own rules, whether its record has them or not, and what it shared with others if this store made

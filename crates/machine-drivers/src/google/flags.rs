@@ -14,18 +14,45 @@ use crate::cloud;
 const ZONE: &str = "us-central1-a";
 /// The machine type where none is named: as much memory as the Go driver's n1-standard-1, two shared processors, about
 /// two thirds of its price, and there in every zone; n1 is not.
-const MACHINE_TYPE: &str = "e2-medium";
+pub(super) const MACHINE_TYPE: &str = "e2-medium";
 /// The image where none is named. On ARM it is the family's sister.
 pub(super) const IMAGE: &str = "ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64";
 /// That sister.
 const IMAGE_ARM: &str = "ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-arm64";
 /// The disk where none is named: the Go driver's pd-standard of 10 GB does 8 operations a second.
-const DISK_TYPE: &str = "pd-balanced";
+pub(super) const DISK_TYPE: &str = "pd-balanced";
 /// The disk of machine types that take no other.
-const HYPERDISK: &str = "hyperdisk-balanced";
+pub(super) const HYPERDISK: &str = "hyperdisk-balanced";
 /// The network where none is named.
 pub(super) const NETWORK: &str = "default";
+/// By what pauses grow at most.
+const MAX_FACTOR: f64 = 1000.0;
 const SCOPES: &str = "https://www.googleapis.com/auth/devstorage.read_only,https://www.googleapis.com/auth/logging.write,https://www.googleapis.com/auth/monitoring.write";
+
+/// The flags that say what a new instance is to be.
+const NOT_FOR_EXISTING: [&str; 21] = [
+    "google-machine-type",
+    "google-machine-image",
+    "google-disk-size",
+    "google-disk-type",
+    "google-provisioned-iops",
+    "google-provisioned-throughput",
+    "google-min-cpu-platform",
+    "google-accelerator",
+    "google-maintenance-policy",
+    "google-preemptible",
+    "google-spot",
+    "google-network",
+    "google-subnetwork",
+    "google-address",
+    "google-service-account",
+    "google-scopes",
+    "google-label",
+    "google-vm-labels",
+    "google-metadata",
+    "google-metadata-from-file",
+    "google-userdata",
+];
 
 /// The flags: the Go driver's, GitLab's, Rancher's, and ours at the end.
 pub(super) const FLAGS: &[FlagSpec] = &[
@@ -246,12 +273,22 @@ pub(super) fn wish(cx: &ConfigureContext<'_>, flags: &FlagValues) -> Result<Goog
         cloud::endpoint("google-endpoint", &state.endpoint, "")?;
     }
     firewall(flags, &mut state)?;
-    if !state.use_existing {
+    reach(flags, &mut state)?;
+    if state.use_existing {
+        let given = NOT_FOR_EXISTING.iter().filter(|flag| flags.is_set(flag));
+        state.unheeded_flags = given.map(|flag| (*flag).to_owned()).collect();
+    } else {
         machine(flags, &mut state)?;
         network(flags, &mut state)?;
         guest(flags, &mut state)?;
     }
     bulk(flags, &mut state)?;
+    if let Some(what) = instance::unmovable(&state).filter(|_| state.maintenance_policy == "MIGRATE") {
+        return Err(wrong(format!(
+            "--google-maintenance-policy: a machine of {what} can't be moved to another host, only stopped"
+        ))
+        .with_hint("leave it out, or give TERMINATE"));
+    }
     Ok(state)
 }
 
@@ -269,7 +306,9 @@ fn machine(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
     state.machine_type = flags.str("google-machine-type").to_owned();
     location::check_path_word("google-machine-type", &state.machine_type)?;
     state.machine_image = location::image(flags.str("google-machine-image"), &state.project)?;
-    if state.machine_image == IMAGE && instance::is_arm(&state.machine_type) {
+    // Of several types it is said in `bulk`.
+    let alone = flags.list("google-flex-machine-type").is_empty();
+    if state.machine_image == IMAGE && alone && instance::is_arm(&state.machine_type) {
         IMAGE_ARM.clone_into(&mut state.machine_image);
     }
     state.disk_size = flags.int("google-disk-size");
@@ -278,7 +317,7 @@ fn machine(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
     }
     state.disk_type = flags.str("google-disk-type").to_owned();
     location::check_path_word("google-disk-type", &state.disk_type)?;
-    if state.disk_type == DISK_TYPE && instance::takes_hyperdisk_only(&state.machine_type) {
+    if state.disk_type == DISK_TYPE && alone && instance::takes_hyperdisk_only(&state.machine_type) {
         HYPERDISK.clone_into(&mut state.disk_type);
     }
     for (flag, into) in [
@@ -318,14 +357,19 @@ fn network(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverErro
             return Err(wrong(format!("--{flag}: {text:?} is no name and no path")));
         }
     }
-    state.use_internal_ip_only = flags.bool("google-use-internal-ip-only");
-    state.use_internal_ip = flags.bool("google-use-internal-ip") || state.use_internal_ip_only;
     state.address = flags.str("google-address").to_owned();
     if !state.address.is_empty() && state.use_internal_ip_only {
         return Err(wrong(
             "--google-address gives the machine an external address, --google-use-internal-ip-only none: give one of them",
         ));
     }
+    Ok(())
+}
+
+/// How the machine is reached, whoever made it.
+fn reach(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverError> {
+    state.use_internal_ip_only = flags.bool("google-use-internal-ip-only");
+    state.use_internal_ip = flags.bool("google-use-internal-ip") || state.use_internal_ip_only;
     state.tags = flags.str("google-tags").to_owned();
     for tag in state.tags.split(',').filter(|tag| !tag.is_empty()) {
         if !instance::is_name(tag) {
@@ -437,9 +481,19 @@ fn bulk(flags: &FlagValues, state: &mut GoogleState) -> Result<(), DriverError> 
     for entry in &state.location_zones {
         location::zone_preference(entry, &state.region)?;
     }
-    let first = state.flex_machine_types.first();
-    if state.machine_image == IMAGE && first.is_some_and(|first| instance::is_arm(first)) {
+    let types = || instance::machine_types(state);
+    let arm = types().all(|of| instance::is_arm(of));
+    if !arm && types().any(|of| instance::is_arm(of)) {
+        return Err(wrong(
+            "--google-flex-machine-type: no image is for both ARM and x86 processors: name types of one of them",
+        ));
+    }
+    let hyperdisk = types().all(|of| instance::takes_hyperdisk_only(of));
+    if state.machine_image == IMAGE && arm {
         IMAGE_ARM.clone_into(&mut state.machine_image);
+    }
+    if state.disk_type == DISK_TYPE && hyperdisk {
+        HYPERDISK.clone_into(&mut state.disk_type);
     }
     Ok(())
 }
@@ -455,8 +509,8 @@ fn backoff(flags: &FlagValues) -> Result<Backoff, DriverError> {
     let factor = |name: &str| {
         let flag = format!("google-operation-backoff-{name}");
         let text = flags.str(&flag);
-        text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor >= 0.0).ok_or_else(|| {
-            wrong(format!("error while parsing {flag} value: {text:?} is no number from 0 on"))
+        text.parse().ok().filter(|factor: &f64| (0.0..=MAX_FACTOR).contains(factor)).ok_or_else(|| {
+            wrong(format!("error while parsing {flag} value: {text:?} is no number from 0 to {MAX_FACTOR}"))
         })
     };
     Ok(Backoff {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use machine_core::{Cx, DriverError, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use super::location;
 use super::state::GoogleState;
+use super::{flags, location};
 use crate::cloud::{MACHINE_KEY, Mark, STORE_KEY};
 
 /// The longest name that Google gives, characters (RFC 1035).
@@ -15,10 +15,14 @@ pub(super) const LONGEST_NAME: usize = 63;
 pub(super) const USER_DATA: &str = "user-data";
 /// The key of the metadata with the keys that may log in.
 const SSH_KEYS: &str = "ssh-keys";
+/// The key of the metadata by which Google's accounts log in, and keys of the metadata count for nothing.
+const OS_LOGIN: &str = "enable-oslogin";
 /// The longest value of metadata, bytes (Compute Engine, "Set VM metadata", limitations).
 const LONGEST_VALUE: usize = 256 << 10;
 /// The longest metadata in all, bytes.
 const LONGEST_METADATA: usize = 512 << 10;
+/// The boot disk's device, where it must have a name.
+const BOOT_DEVICE: &str = "boot";
 /// What the Go driver describes its machines as.
 const DESCRIPTION: &str = "docker host vm";
 
@@ -27,6 +31,10 @@ const ARM: [&str; 4] = ["t2a", "c4a", "n4a", "a4x"];
 /// Machine series that take no persistent disks but Hyperdisks.
 const HYPERDISK_ONLY: [&str; 12] =
     ["c4", "c4a", "c4d", "n4", "n4a", "n4d", "a4", "a4x", "x4", "m4", "h4d", "g4"];
+
+/// Machine series that can't be moved to another host while they run: with GPUs built in, or for RDMA (Compute Engine,
+/// "Live migration process", limitations).
+const NO_MIGRATION: [&str; 7] = ["a2", "a3", "a4", "a4x", "g2", "g4", "h4d"];
 
 fn series(machine_type: &str) -> &str {
     machine_type.split('-').next().unwrap_or_default()
@@ -40,6 +48,25 @@ pub(super) fn is_arm(machine_type: &str) -> bool {
 /// Whether machines of this type take Hyperdisks only.
 pub(super) fn takes_hyperdisk_only(machine_type: &str) -> bool {
     HYPERDISK_ONLY.contains(&series(machine_type))
+}
+
+/// Whether machines of this type only stop when their host is maintained: those above, TPUs, and bare metal.
+fn is_unmovable(machine_type: &str) -> bool {
+    let series = series(machine_type);
+    let is_tpu = series.starts_with("ct") || series.starts_with("tpu");
+    NO_MIGRATION.contains(&series) || is_tpu || machine_type.ends_with("-metal")
+}
+
+/// The machine types that the machine may be of.
+pub(super) fn machine_types(state: &GoogleState) -> impl Iterator<Item = &String> {
+    let only = std::iter::once(&state.machine_type).filter(|_| state.flex_machine_types.is_empty());
+    only.chain(&state.flex_machine_types)
+}
+
+/// Why the machine can't be moved to another host while it runs, if it can't: its GPUs, or its type.
+pub(super) fn unmovable(state: &GoogleState) -> Option<&str> {
+    let given = Some(state.accelerator.as_str()).filter(|given| !given.is_empty());
+    given.or_else(|| machine_types(state).map(String::as_str).find(|of| is_unmovable(of)))
 }
 
 /// Whether a text is a name as Google has them: RFC 1035, small letters.
@@ -174,7 +201,7 @@ fn metadata(cx: &Cx<'_>, state: &GoogleState) -> Result<Value, DriverError> {
     let line = key_line(cx, state)?;
     let keys = items.entry(SSH_KEYS.to_owned()).or_default();
     *keys = if keys.trim().is_empty() { line } else { format!("{}\n{line}", keys.trim_end()) };
-    for (key, value) in [("block-project-ssh-keys", "TRUE"), ("enable-oslogin", "FALSE")] {
+    for (key, value) in [("block-project-ssh-keys", "TRUE"), (OS_LOGIN, "FALSE")] {
         items.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     if let Some(seed) = cx.seed.filter(|seed| !seed.user_data.is_empty()) {
@@ -186,19 +213,34 @@ fn metadata(cx: &Cx<'_>, state: &GoogleState) -> Result<Value, DriverError> {
     Ok(json!({ "items": items }))
 }
 
-/// Metadata of an instance that is there already, with the machine's key added; `None` where it has it.
+/// Whether an instance's own metadata turns OS Login on.
+pub(super) fn has_os_login(metadata: &Value) -> bool {
+    let mut items = metadata["items"].as_array().into_iter().flatten();
+    let on = |item: &Value| item["value"].as_str().is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    items.any(|item| item["key"] == OS_LOGIN && on(item))
+}
+
+/// Metadata of an instance that is there already, with the machine's key added and OS Login off; `None` where it is so.
 pub(super) fn with_key(metadata: &Value, line: &str) -> Option<Value> {
     let mut metadata = metadata.as_object().cloned().unwrap_or_default();
-    let mut items = metadata.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let before = metadata.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut items = before.clone();
     match items.iter_mut().find(|item| item["key"] == SSH_KEYS) {
         Some(item) => {
             let keys = item["value"].as_str().unwrap_or_default().trim_end().to_owned();
-            if keys.lines().any(|there| there.trim() == line) {
-                return None;
+            if !keys.lines().any(|there| there.trim() == line) {
+                let all = if keys.is_empty() { line.to_owned() } else { format!("{keys}\n{line}") };
+                item["value"] = json!(all);
             }
-            item["value"] = json!(if keys.is_empty() { line.to_owned() } else { format!("{keys}\n{line}") });
         }
         None => items.push(json!({ "key": SSH_KEYS, "value": line })),
+    }
+    // The project may have it on.
+    if !items.iter().any(|item| item["key"] == OS_LOGIN) {
+        items.push(json!({ "key": OS_LOGIN, "value": "FALSE" }));
+    }
+    if items == before {
+        return None;
     }
     metadata.retain(|key, _| key == "fingerprint");
     metadata.insert("items".to_owned(), Value::Array(items));
@@ -218,9 +260,9 @@ fn scheduling(state: &GoogleState) -> Value {
     if state.preemptible || state.spot {
         scheduling.insert("automaticRestart".to_owned(), json!(false));
     }
-    // Machines with GPUs can't be moved; without a word Google refuses them.
+    // Of those that can't be moved Google wants to hear it, or refuses them.
     let policy = match state.maintenance_policy.as_str() {
-        "" if !state.accelerator.is_empty() => "TERMINATE",
+        "" if unmovable(state).is_some() => "TERMINATE",
         policy => policy,
     };
     if !policy.is_empty() {
@@ -315,6 +357,17 @@ pub(super) fn body(cx: &Cx<'_>, state: &GoogleState, place: &Place) -> Result<Va
     Ok(Value::Object(body))
 }
 
+/// The disk of those among several machine types that do not take the default one; `None` where all do, or where the user
+/// chose it. It stands in for the other by its device's name.
+fn other_disk(cx: &Cx<'_>, state: &GoogleState) -> Result<Option<Value>, DriverError> {
+    if state.disk_type != flags::DISK_TYPE || !machine_types(state).any(|of| takes_hyperdisk_only(of)) {
+        return Ok(None);
+    }
+    let mut disk = disk(state, &marked(cx, state)?, flags::HYPERDISK, "");
+    disk["deviceName"] = json!(BOOT_DEVICE);
+    Ok(Some(disk))
+}
+
 /// The body of `regionInstances.bulkInsert`.
 pub(super) fn bulk_body(cx: &Cx<'_>, state: &GoogleState, place: &Place) -> Result<Value, DriverError> {
     let mut properties = properties(cx, state, place, "")?;
@@ -325,10 +378,17 @@ pub(super) fn bulk_body(cx: &Cx<'_>, state: &GoogleState, place: &Place) -> Resu
     });
     if !state.flex_machine_types.is_empty() {
         properties.remove("machineType");
+        let other_disk = other_disk(cx, state)?;
         let ranked = state.flex_machine_types.iter().enumerate().map(|(rank, machine_type)| {
-            let selection = json!({ "machineTypes": [machine_type], "rank": rank.to_string() });
+            let mut selection = json!({ "machineTypes": [machine_type], "rank": rank.to_string() });
+            if let Some(disk) = other_disk.as_ref().filter(|_| takes_hyperdisk_only(machine_type)) {
+                selection["disks"] = json!([disk]);
+            }
             (format!("rank-{rank}"), selection)
         });
+        if other_disk.is_some() {
+            properties["disks"][0]["deviceName"] = json!(BOOT_DEVICE);
+        }
         body["instanceFlexibilityPolicy"] = json!({ "instanceSelections": Map::from_iter(ranked) });
     }
     body["instanceProperties"] = Value::Object(properties);

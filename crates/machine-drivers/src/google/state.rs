@@ -171,6 +171,9 @@ pub struct GoogleState {
     /// Ids by which the provider knows our requests again, by what they make. `None` in what the Go driver wrote.
     #[serde(rename = "RequestIDs", skip_serializing_if = "Option::is_none")]
     pub requests: Option<BTreeMap<String, String>>,
+    /// Flags that come to nothing for an instance that is there; empty once that is said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unheeded_flags: Vec<String>,
     /// Keys that only somebody else knows.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -95,10 +95,16 @@ fn a_key_is_added_once() {
         json!({ "kind": "compute#metadata", "fingerprint": "f", "items": [{ "key": "a", "value": "b" }] });
     let with = instance::with_key(&there, line).unwrap();
     let keys = json!({ "key": "ssh-keys", "value": line });
-    assert_eq!(with, json!({ "fingerprint": "f", "items": [{ "key": "a", "value": "b" }, keys] }));
+    let no_login = json!({ "key": "enable-oslogin", "value": "FALSE" });
+    assert_eq!(with, json!({ "fingerprint": "f", "items": [{ "key": "a", "value": "b" }, keys, no_login] }));
     assert_eq!(instance::with_key(&with, line), None);
     let none = instance::with_key(&json!(null), line).unwrap();
-    assert_eq!(none, json!({ "items": [keys] }));
+    assert_eq!(none, json!({ "items": [keys, no_login] }));
+    let half = instance::with_key(&json!({ "items": [keys] }), line).unwrap();
+    assert_eq!(half, json!({ "items": [keys, no_login] }));
+    let login = |value: &str| json!({ "items": [{ "key": "enable-oslogin", "value": value }] });
+    assert!(instance::has_os_login(&login("TRUE")) && instance::has_os_login(&login("true")));
+    assert!(!instance::has_os_login(&login("FALSE")) && !instance::has_os_login(&json!(null)));
 }
 
 #[test]

@@ -19,6 +19,8 @@ const COMPUTE: &str = "https://www.googleapis.com/auth/compute";
 const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long a token of impersonation is asked for.
 const LIFETIME: Duration = Duration::from_secs(3600);
+/// The longest that a token is believed to live, seconds.
+const DAY: u64 = 86_400;
 /// How often a metadata server is asked: there may be none.
 const METADATA_TRIES: u32 = 2;
 
@@ -28,6 +30,13 @@ struct Grant {
     access_token: Secret,
     #[serde(default)]
     expires_in: u64,
+}
+
+impl Grant {
+    /// The token. Some servers have numbers without end for tokens without one: it is asked for again each day.
+    fn token(&self) -> Result<Token, ApiError> {
+        token(&self.access_token, Duration::from_secs(self.expires_in.clamp(1, DAY)))
+    }
 }
 
 /// What impersonation answers.
@@ -64,7 +73,7 @@ async fn granted(client: &Client, call: Call) -> Result<Token, ApiError> {
     let answer = send(client, &Anonymous, call).await?;
     // The answer's own words would have the token in them.
     let grant: Grant = answer.json().map_err(|_| no("the token endpoint answered without a token"))?;
-    token(&grant.access_token, Duration::from_secs(grant.expires_in.max(1)))
+    grant.token()
 }
 
 /// A token for what stands in a file or flag.
@@ -201,5 +210,5 @@ pub(super) async fn of_metadata(client: &Client, host: &str) -> Result<Token, Ap
         other => other,
     })?;
     let grant: Grant = answer.json().map_err(|_| no("the metadata server answered without a token"))?;
-    token(&grant.access_token, Duration::from_secs(grant.expires_in.max(1)))
+    grant.token()
 }

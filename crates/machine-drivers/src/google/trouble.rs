@@ -25,6 +25,9 @@ const POLICY: &str = "a rule of the organisation forbids it: ask its administrat
      addresses: --google-use-internal-ip-only; for images: --google-machine-image)";
 const NOT_READY: &str = "something else is being done with it: try again in a minute";
 
+/// What Google's words have in them where the fingerprint of a request is not that of the thing any more.
+const FINGERPRINT: &str = "fingerprint";
+
 /// How refusals are read.
 pub(super) const READING: Reading = Reading { credentials: CREDENTIALS, refine };
 
@@ -75,6 +78,9 @@ fn refine(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
         }
         code if is_out_of_room(code) => (ErrorKind::Quota, ROOM),
         "alreadyExists" | "duplicate" | "RESOURCE_ALREADY_EXISTS" => (ErrorKind::Other, TAKEN),
+        "conditionNotMet" | "CONDITION_NOT_MET" if refusal.message.contains(FINGERPRINT) => {
+            (ErrorKind::Unavailable, NOT_READY)
+        }
         "conditionNotMet" | "CONDITION_NOT_MET" => (ErrorKind::Config, POLICY),
         "resourceNotReady" | "RESOURCE_NOT_READY" => (ErrorKind::Unavailable, NOT_READY),
         "invalid" | "badRequest" | "INVALID_ARGUMENT" | "required" | "INVALID_FIELD_VALUE" => {
@@ -89,6 +95,11 @@ fn refine(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
         "RESOURCE_NOT_FOUND" => (ErrorKind::NotFound, ""),
         _ => return None,
     })
+}
+
+/// Whether something else changed a thing between our look at it and our request.
+pub(super) fn is_stale(error: &DriverError) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.to_string().contains(FINGERPRINT)
 }
 
 /// Whether the provider has no such machine left.

@@ -58,7 +58,7 @@ async fn floating(
     save: &mut dyn Checkpoint,
 ) -> Result<(), DriverError> {
     let port = port(work, state).await?;
-    let found = if work.resumed { marked(work.cloud, &work.mark).await?.pop() } else { None };
+    let found = if work.resumed { earlier(work, state, &port).await? } else { None };
     let address = match found {
         Some(address) => address,
         None => match make(work, state, &port).await {
@@ -77,6 +77,29 @@ async fn floating(
     state.base.ip_address.clone_from(&address.floating_ip_address);
     save.save(&state.write()?)?;
     if address.port_id == port { Ok(()) } else { lead(work.cloud, &address, &port).await.map(drop) }
+}
+
+/// The floating IP that an earlier create made, or took, without recording it.
+async fn earlier(
+    work: &Work<'_>,
+    state: &mut OpenstackState,
+    port: &str,
+) -> Result<Option<FloatingIp>, DriverError> {
+    if let Some(made) = marked(work.cloud, &work.mark).await?.pop() {
+        return Ok(Some(made));
+    }
+    let taken = leading_to(work.cloud, port).await?.pop();
+    state.existing_floating_ip |= taken.is_some();
+    Ok(taken)
+}
+
+/// The floating IPs that lead to a network card.
+async fn leading_to(cloud: &Cloud<'_>, port: &str) -> Result<Vec<FloatingIp>, DriverError> {
+    let doing = "the floating IPs can't be listed";
+    let mut all: Vec<FloatingIp> =
+        cloud.list(Service::Network, &["floatingips"], &[("port_id", port)], doing).await?;
+    all.retain(|address| address.port_id == port);
+    Ok(all)
 }
 
 /// The network card of the server to which the floating IP is to lead.
@@ -171,7 +194,10 @@ async fn lead(
     }
     match cloud.send(&call).await.and_then(|answer| answer.json::<One<FloatingIp>>()) {
         Ok(led) => Ok(Some(led.it)),
-        Err(error) if error.status() == Some(412) => Ok(None),
+        // It changed: somebody else was faster, or we were, and heard nothing of it.
+        Err(error) if error.status() == Some(412) => {
+            Ok(leading_to(cloud, port).await?.into_iter().find(|there| there.id == address.id))
+        }
         Err(error) => Err(trouble(doing, &error)),
     }
 }

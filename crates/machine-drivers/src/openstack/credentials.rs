@@ -171,23 +171,34 @@ impl Given<'_> {
         found.into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned()
     }
 
+    /// Id and name of one thing, both from flags or both from the file: an id in the file is that of another name.
+    fn named(&self, id: &str, name: &str, keys: &[(&str, &str)]) -> Named {
+        if !id.is_empty() || !name.is_empty() {
+            return Named { id: id.to_owned(), name: name.to_owned() };
+        }
+        let (ids, names): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
+        Named { id: self.pick("", &ids), name: self.pick("", &names) }
+    }
+
+    /// The domain of a user or project: what flags say of it, or of all domains, then what the file does.
+    fn domain(&self, id: &str, name: &str, keys: &[(&str, &str)]) -> Named {
+        let state = self.state;
+        let of_flags = Named { id: id.to_owned(), name: name.to_owned() }
+            .or(&Named { id: state.domain_id.clone(), name: state.domain_name.clone() });
+        let of_all = [("domain_id", "domain_name"), ("default_domain_id", "default_domain_name")];
+        of_flags
+            .or(&self.named("", "", keys))
+            .or(&self.named("", "", &of_all))
+            .or(&Named { id: DEFAULT_DOMAIN.to_owned(), name: String::new() })
+    }
+
     fn credentials(&self) -> Result<Credentials, DriverError> {
         let (state, text) = (self.state, |key: &str| self.entry.text(key).to_lowercase());
-        let domain = Named {
-            id: self.pick(&state.domain_id, &["domain_id", "default_domain_id"]),
-            name: self.pick(&state.domain_name, &["domain_name", "default_domain_name"]),
-        }
-        .or(&Named { id: DEFAULT_DOMAIN.to_owned(), name: String::new() });
-        let project = Named {
-            id: self.pick(&state.tenant_id, &["project_id", "tenant_id"]),
-            name: self.pick(&state.tenant_name, &["project_name", "tenant_name"]),
-        };
-        let project_domain = Named {
-            id: self.pick(&state.tenant_domain_id, &["project_domain_id", "tenant_domain_id"]),
-            name: self.pick(&state.tenant_domain_name, &["project_domain_name", "tenant_domain_name"]),
-        }
-        .or(&domain);
-        let proof = self.proof(&domain)?;
+        let keys = [("project_id", "project_name"), ("tenant_id", "tenant_name")];
+        let project = self.named(&state.tenant_id, &state.tenant_name, &keys);
+        let keys = [("project_domain_id", "project_domain_name"), ("tenant_domain_id", "tenant_domain_name")];
+        let project_domain = self.domain(&state.tenant_domain_id, &state.tenant_domain_name, &keys);
+        let proof = self.proof()?;
         if project.is_empty() && matches!(proof, Proof::Password { .. }) {
             return Err(self.missing("project_name or project_id"));
         }
@@ -203,31 +214,29 @@ impl Given<'_> {
         })
     }
 
-    fn proof(&self, domain: &Named) -> Result<Proof, DriverError> {
+    /// What proves who we are. What the flags have a secret of counts, whatever else the file has.
+    fn proof(&self) -> Result<Proof, DriverError> {
         let state = self.state;
-        let user = Named {
-            id: self.pick(&state.user_id, &["user_id"]),
-            name: self.pick(&state.username, &["username", "user_name"]),
-        };
-        let domain = Named {
-            id: self.pick(&state.user_domain_id, &["user_domain_id"]),
-            name: self.pick(&state.user_domain_name, &["user_domain_name"]),
-        }
-        .or(domain);
-        let credential = Named {
-            id: self.pick(&state.application_credential_id, &["application_credential_id"]),
-            name: self.pick(&state.application_credential_name, &["application_credential_name"]),
-        };
+        let user = self.named(&state.user_id, &state.username, &[("user_id", "username"), ("", "user_name")]);
+        let keys = [("user_domain_id", "user_domain_name")];
+        let domain = self.domain(&state.user_domain_id, &state.user_domain_name, &keys);
+        let (id, name) = (&state.application_credential_id, &state.application_credential_name);
+        let keys = [("application_credential_id", "application_credential_name")];
+        let credential = self.named(id, name, &keys);
         let secret = |given: &Secret, key: &str| Hidden(self.pick(given.expose(), &[key]));
-        if !credential.is_empty() {
+        let by_flag = !id.is_empty() || !name.is_empty() || !state.application_credential_secret.is_empty();
+        if !by_flag && !state.token.is_empty() {
+            return Ok(Proof::Token(Hidden(state.token.expose().to_owned())));
+        }
+        if !credential.is_empty() && (by_flag || state.password.is_empty()) {
             let secret = secret(&state.application_credential_secret, "application_credential_secret");
             if secret.0.is_empty() {
                 return Err(self.missing("application_credential_secret"));
             }
             return Ok(Proof::Application { credential, user, domain, secret });
         }
-        let token = secret(&state.token, "token");
-        if !token.0.is_empty() {
+        let token = Hidden(self.pick("", &["token"]));
+        if !token.0.is_empty() && state.password.is_empty() {
             return Ok(Proof::Token(token));
         }
         let password = secret(&state.password, "password");

@@ -1,6 +1,6 @@
 //! A security group of the machine's own, where the user says who may connect.
 
-use machine_core::{Checkpoint, DriverError, ErrorKind, Event};
+use machine_core::{Checkpoint, DriverError, ErrorKind, Event, Reporter};
 use machine_http::api::Call;
 use serde_json::{Value, json};
 
@@ -21,17 +21,12 @@ pub(super) async fn create(
     if state.allow_from.is_empty() {
         return Ok(None);
     }
-    if let Some(named) = state.security_groups.as_ref().filter(|named| !named.is_empty()) {
-        work.cx.report.report(Event::Warning(format!(
-            "the security groups {} are not narrowed: what they let in can connect too",
-            named.join(", ")
-        )));
-    }
+    warn_of_named(work.cx.report, state);
     if state.security_group_id.is_empty() {
         let found = if work.resumed { marked(work.cloud, &work.mark).await?.pop() } else { None };
         state.security_group_id = match found {
             Some(group) => group.id,
-            None => make(work).await?,
+            None => make(work.cloud, &work.mark).await?,
         };
         save.save(&state.write()?)?;
     }
@@ -42,16 +37,26 @@ pub(super) async fn create(
     Ok(Some(state.security_group_id.clone()))
 }
 
-async fn make(work: &Work<'_>) -> Result<String, DriverError> {
+/// Says that what the user named is not narrowed with the group of the machine's own.
+fn warn_of_named(report: &dyn Reporter, state: &OpenstackState) {
+    if let Some(named) = state.security_groups.as_ref().filter(|named| !named.is_empty()) {
+        report.report(Event::Warning(format!(
+            "the security groups {} are not narrowed: what they let in can connect too",
+            named.join(", ")
+        )));
+    }
+}
+
+async fn make(cloud: &Cloud<'_>, mark: &Mark) -> Result<String, DriverError> {
     let doing = "the security group can't be made";
     let body = json!({"security_group": {
-        "name": mark::security_group_name(&work.mark),
-        "description": mark::description(&work.mark),
+        "name": mark::security_group_name(mark),
+        "description": mark::description(mark),
     }});
-    let call = Call::post(work.cloud.url(Service::Network, &["security-groups"], &[])?).json(&body);
-    match work.cloud.send(&call).await.and_then(|answer| answer.json::<One<Id>>()) {
+    let call = Call::post(cloud.url(Service::Network, &["security-groups"], &[])?).json(&body);
+    match cloud.send(&call).await.and_then(|answer| answer.json::<One<Id>>()) {
         Ok(made) => Ok(made.it.id),
-        Err(error) if error.outcome_unknown() => match marked(work.cloud, &work.mark).await?.pop() {
+        Err(error) if error.outcome_unknown() => match marked(cloud, mark).await?.pop() {
             Some(group) => Ok(group.id),
             None => Err(trouble(doing, &error)),
         },
@@ -73,6 +78,51 @@ pub(super) async fn marked(cloud: &Cloud<'_>, mark: &Mark) -> Result<Vec<Securit
         cloud.list(Service::Network, &["security-groups"], &query, doing).await?;
     all.retain(|group| group.description == description);
     Ok(all)
+}
+
+/// Gives a server that was made without one a group of its own in the place of the project's `default`, and lets these
+/// networks in there. What the user named stays beside it. Should this be cut off, the group is found again by its mark.
+pub(super) async fn separate(
+    cloud: &Cloud<'_>,
+    state: &mut OpenstackState,
+    mark: &Mark,
+    networks: &[String],
+) -> Result<(), DriverError> {
+    if !super::resolve::has_neutron(cloud) {
+        return Err(without_neutron());
+    }
+    warn_of_named(cloud.report(), state);
+    let mut groups = named(cloud, state).await?;
+    state.security_group_id = match marked(cloud, mark).await?.pop() {
+        Some(group) => group.id,
+        None => make(cloud, mark).await?,
+    };
+    narrow(cloud, state, networks).await?;
+    groups.insert(0, state.security_group_id.clone());
+    let query = [("device_id", state.machine_id.as_str()), ("fields", "id")];
+    let doing = "the server's network cards can't be listed";
+    let cards: Vec<Id> = cloud.list(Service::Network, &["ports"], &query, doing).await?;
+    for card in cards {
+        let url = cloud.url(Service::Network, &["ports", &card.id], &[])?;
+        let call = Call::put(url).json(&json!({"port": {"security_groups": groups}}));
+        let put = cloud.send(&call).await;
+        put.map_err(|error| trouble("the server's network card can't get its security group", &error))?;
+    }
+    Ok(())
+}
+
+/// The ids of the groups that the user named, by id or by name.
+async fn named(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<Vec<String>, DriverError> {
+    let wanted = state.security_groups.as_deref().unwrap_or_default();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = [("fields", "id"), ("fields", "name"), ("project_id", cloud.project())];
+    let doing = "the security groups can't be listed";
+    let all: Vec<SecurityGroup> = cloud.list(Service::Network, &["security-groups"], &query, doing).await?;
+    let is = |wanted: &&String| all.iter().find(|group| group.id == **wanted || group.name == **wanted);
+    // One that is gone by now lets nobody in.
+    Ok(wanted.iter().filter_map(|wanted| is(&wanted)).map(|group| group.id.clone()).collect())
 }
 
 /// The ports that are opened.
@@ -134,7 +184,13 @@ fn rule(group: &str, port: u16, network: &str) -> Value {
     })
 }
 
-/// The error for a machine that has no group of its own.
+/// The error for a cloud that has no groups that could be made.
+pub(super) fn without_neutron() -> DriverError {
+    DriverError::new(ErrorKind::Unsupported, "who may connect can't be narrowed: the cloud has no neutron")
+        .with_hint("set up a security group by hand and name it with --openstack-sec-groups")
+}
+
+/// The error for a machine of another program, whose groups may be anybody's.
 pub(super) fn shared() -> DriverError {
     DriverError::new(
         ErrorKind::Unsupported,

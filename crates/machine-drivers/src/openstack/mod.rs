@@ -212,6 +212,7 @@ impl Driver for Openstack {
         let state = OpenstackState::read(wish)?;
         create::check(cx, &state)?;
         let cloud = self.open(&state, cx.report).await?;
+        cloud.check_project(&state.tenant_id, &state.tenant_name)?;
         if state.compute_network && resolve::has_neutron(&cloud) {
             cx.report.report(Event::Warning(
                 "--openstack-nova-network does nothing: the cloud has neutron, which is used".to_owned(),
@@ -307,11 +308,18 @@ impl Driver for Openstack {
         networks: &[String],
     ) -> Result<DriverState, DriverError> {
         let mut state = OpenstackState::read(state)?;
-        if state.security_group_id.is_empty() {
+        let alone = !state.security_group_id.is_empty();
+        if !alone && !state.is_begun() {
             return Err(firewall::shared());
         }
+        made(&state)?;
         let cloud = self.open(&state, cx.report).await?;
-        firewall::narrow(&cloud, &state, networks).await?;
+        if alone {
+            firewall::narrow(&cloud, &state, networks).await?;
+        } else {
+            let mark = Mark { store: state.store_id.clone(), machine: cx.name.to_string() };
+            firewall::separate(&cloud, &mut state, &mark, networks).await?;
+        }
         state.allow_from = networks.to_vec();
         state.write()
     }

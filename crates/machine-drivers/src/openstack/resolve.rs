@@ -223,11 +223,7 @@ pub(super) async fn check(
     allow_from: &[String],
 ) -> Result<Found, DriverError> {
     if !allow_from.is_empty() && !has_neutron(cloud) {
-        return Err(DriverError::new(
-            ErrorKind::Unsupported,
-            "who may connect can't be narrowed: the cloud has no neutron",
-        )
-        .with_hint("set up a security group by hand and name it with --openstack-sec-groups"));
+        return Err(super::firewall::without_neutron());
     }
     let (found, (), (), (), ()) = tokio::try_join!(
         resolve(cloud, state),
@@ -243,26 +239,30 @@ pub(super) async fn check(
 /// Whether the image takes the flavor.
 fn fits(found: &Found, state: &OpenstackState) -> Result<(), DriverError> {
     let (flavor, Some(image)) = (&found.flavor, &found.image) else { return Ok(()) };
-    let wrong = |what: &str, needs: i64, has: i64, unit: &str| {
-        let text = format!(
-            "the image {:?} needs {needs} {unit} of {what}, the flavor {:?} has {has}",
-            image.name, flavor.name
-        );
-        Err(DriverError::new(ErrorKind::Config, text).with_hint("take a larger flavor"))
+    let wrong = |needs: String, has: String, hint: &str| {
+        let text = format!("the image {:?} needs {needs}, {has}", image.name);
+        Err(DriverError::new(ErrorKind::Config, text).with_hint(hint))
     };
+    let of_flavor = |has: i64| format!("the flavor {:?} has {has}", flavor.name);
     if image.min_ram > flavor.ram {
-        return wrong("memory", image.min_ram, flavor.ram, "MiB");
+        let needs = format!("{} MiB of memory", image.min_ram);
+        return wrong(needs, of_flavor(flavor.ram), "take a larger flavor");
     }
-    let disk = if state.boot_from_volume && state.volume_size > 0 {
+    // 0 is a disk of the image's own size; a volume of no certain size is made large enough.
+    let disk = if state.boot_from_volume {
         i64::try_from(state.volume_size).unwrap_or(i64::MAX)
     } else {
         flavor.disk
     };
-    // 0 is a disk of the image's own size.
-    if disk != 0 && image.min_disk > disk {
-        return wrong("disk", image.min_disk, disk, "GiB");
+    if disk == 0 || image.min_disk <= disk {
+        return Ok(());
     }
-    Ok(())
+    let needs = format!("{} GiB of disk", image.min_disk);
+    if state.boot_from_volume {
+        let has = format!("--openstack-volume-size is {disk}");
+        return wrong(needs, has, &format!("give {} or more, or leave it out", image.min_disk));
+    }
+    wrong(needs, of_flavor(disk), "take a larger flavor")
 }
 
 async fn key_pair(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<(), DriverError> {

@@ -95,9 +95,11 @@ struct Issue {
     catalog: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Project {
     id: String,
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,7 @@ impl Endpoint {
 struct Pass {
     token: HeaderValue,
     project: String,
+    project_name: String,
     catalog: Vec<Entry>,
 }
 
@@ -188,8 +191,8 @@ impl Renewing<'_> {
             .filter(|token| !token.is_empty())
             .ok_or_else(|| answer.unreadable("there is no token in it: is this keystone, version 3?"))?;
         token.set_sensitive(true);
-        let project = issued.token.project.map(|project| project.id).unwrap_or_default();
-        Ok(Pass { token, project, catalog: issued.token.catalog })
+        let Project { id: project, name: project_name } = issued.token.project.unwrap_or_default();
+        Ok(Pass { token, project, project_name, catalog: issued.token.catalog })
     }
 }
 
@@ -305,6 +308,23 @@ impl<'a> Cloud<'a> {
     /// The project's id.
     pub(super) fn project(&self) -> &str {
         &self.pass.project
+    }
+
+    /// That the account is of the project that the flags name: an application credential brings its own along.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where it is another one.
+    pub(super) fn check_project(&self, id: &str, name: &str) -> Result<(), DriverError> {
+        let (its, called) = (&self.pass.project, &self.pass.project_name);
+        let other = if id.is_empty() { !called.eq_ignore_ascii_case(name) } else { its != id };
+        if (id.is_empty() && (name.is_empty() || called.is_empty())) || !other {
+            return Ok(());
+        }
+        let wanted = if id.is_empty() { name } else { id };
+        let text = format!("the credentials are for the project {called:?} ({its}), not for {wanted:?}");
+        Err(DriverError::new(ErrorKind::Config, text).with_hint(
+            "an application credential belongs to one project: make one there, or leave --openstack-project-name and -id out",
+        ))
     }
 
     pub(super) fn report(&self) -> &'a dyn Reporter {

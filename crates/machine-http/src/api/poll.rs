@@ -93,6 +93,8 @@ where
         }
         tell(begin.elapsed(), &last);
         sleep(now).await;
-        pause = pause.mul_f64(wait.growth.max(1.0)).min(wait.longest);
+        // What is too long for a duration is too long for a pause.
+        let longer = Duration::try_from_secs_f64(pause.as_secs_f64() * wait.growth.max(1.0));
+        pause = longer.unwrap_or(wait.longest).min(wait.longest);
     }
 }

@@ -1,5 +1,7 @@
 //! Who we are: every kind of credentials, in the order in which they are looked for.
 
+use std::time::SystemTime;
+
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use machine_core::ErrorKind;
@@ -84,10 +86,35 @@ fn a_key_of_a_service_account_is_signed_with() {
         assert_eq!(claims["aud"], json!(format!("{}/token", project.double.url())));
         assert_eq!(claims["scope"], "https://www.googleapis.com/auth/compute");
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 3600);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let before = now - claims["iat"].as_u64().unwrap();
+        assert!((10..60).contains(&before), "clocks may be ahead a little: {before}");
     }
     // As it is, without base64.
     ok(Person::new()
         .checks(&project, &[("google-auth-encoded-json", text(project.service_account().to_string()))]));
+}
+
+/// As `base64` of GNU prints it.
+#[test]
+fn base64_may_have_line_breaks() {
+    let project = Project::new();
+    let packed = STANDARD.encode(project.service_account().to_string());
+    for end in ["\n", "\r\n"] {
+        let lines: Vec<&str> =
+            packed.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        ok(Person::new().checks(&project, &[("google-auth-encoded-json", text(lines.join(end)))]));
+    }
+}
+
+#[test]
+fn a_token_may_live_for_ever() {
+    let project = Project::new();
+    for lives in [u64::MAX, i64::MAX as u64, 0] {
+        project.double.provider().lives = Some(lives);
+        let key = project.service_account().to_string();
+        ok(Person::new().checks(&project, &[("google-auth-encoded-json", text(key))]));
+    }
 }
 
 #[test]

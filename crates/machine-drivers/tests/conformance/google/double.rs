@@ -14,7 +14,9 @@ pub const PROJECT: &str = "acme-dev-4711";
 /// Zones that there are.
 const ZONES: [&str; 4] = ["us-central1-a", "us-central1-b", "us-central1-f", "europe-west1-b"];
 /// Machine types that there are, and their architecture.
-const TYPES: [(&str, &str); 6] = [
+const TYPES: [(&str, &str); 8] = [
+    ("g2-standard-4", "X86_64"),
+    ("c4-standard-96-lssd-metal", "X86_64"),
     ("e2-medium", "X86_64"),
     ("n1-standard-1", "X86_64"),
     ("n2-standard-2", "X86_64"),
@@ -116,6 +118,8 @@ pub struct Gcp {
     pub happens: Option<Happens>,
     /// Zones in which there is no room.
     pub full_zones: Vec<&'static str>,
+    /// What the token endpoint says of how long a token lives, seconds.
+    pub lives: Option<u64>,
     /// What the token endpoint was given, and by which kind of grant.
     pub grants: Vec<BTreeMap<String, String>>,
 }
@@ -170,7 +174,10 @@ impl Gcp {
         self.number += 1;
         let token = format!("ya29.double-{}", self.number);
         self.tokens.insert(token.clone());
-        Reply::json(200, &json!({ "access_token": token, "expires_in": 3599, "token_type": "Bearer" }))
+        Reply::json(
+            200,
+            &json!({ "access_token": token, "expires_in": self.lives.unwrap_or(3599), "token_type": "Bearer" }),
+        )
     }
 
     fn identity(&mut self, request: &Request) -> Option<Reply> {

@@ -28,6 +28,22 @@ pub fn bad(project: &Project) -> Vec<(&'static str, FlagValues)> {
         ("our own mark", one("google-label", list(&["docker-machine-store:x"]))),
         ("metadata without a value", one("google-metadata", list(&["serial-port-enable"]))),
         ("no factor", one("google-operation-backoff-multipler", text("much"))),
+        ("a factor without end", one("google-operation-backoff-multipler", text("1e20"))),
+        (
+            "moving what can't be moved",
+            project.flags(&[
+                ("google-machine-type", text("g2-standard-4")),
+                ("google-maintenance-policy", text("MIGRATE")),
+            ]),
+        ),
+        (
+            "two kinds of processors",
+            project.flags(&[
+                bulk.clone(),
+                region.clone(),
+                ("google-flex-machine-type", list(&["c4a-standard-1", "n2-standard-2"])),
+            ]),
+        ),
         ("a negative interval", one("google-operation-backoff-max-interval", FlagValue::Int(-1))),
         ("no endpoint", one("google-endpoint", text("ftp://x"))),
         ("a prefix that can't be", one("google-external-firewall-rule-prefix", text("Prod"))),
@@ -312,6 +328,18 @@ fn every_flag_reaches_the_wire() {
             json!("TERMINATE"),
         ),
         (
+            "google-machine-type",
+            text("g2-standard-4"),
+            "/asked/scheduling/onHostMaintenance".into(),
+            json!("TERMINATE"),
+        ),
+        (
+            "google-machine-type",
+            text("c4-standard-96-lssd-metal"),
+            "/asked/scheduling/onHostMaintenance".into(),
+            json!("TERMINATE"),
+        ),
+        (
             "google-maintenance-policy",
             text("migrate"),
             "/asked/scheduling/onHostMaintenance".into(),
@@ -365,6 +393,53 @@ fn flags_of_bulk_reach_the_wire() {
         made.remove().await;
     });
     assert_eq!(project.resources(), 0);
+}
+
+/// The disk and the policy that are asked for where Google may choose among these types.
+fn of_types(types: &[&str]) -> Value {
+    let project = Project::new();
+    let flags = project.flags(&[
+        ("google-bulk-insert", FlagValue::Bool(true)),
+        ("google-region", text("us-central1")),
+        ("google-flex-machine-type", list(types)),
+        // It does not count beside those.
+        ("google-machine-type", text("c4a-standard-1")),
+    ]);
+    block(async {
+        let made = ok(Made::of(&flags).await);
+        made.remove().await;
+    });
+    let sent = project.double.take_exchanges();
+    discovery::check(&sent);
+    sent.iter().find(|exchange| making(&exchange.request)).unwrap().request.json()
+}
+
+#[test]
+fn disks_and_policies_are_those_of_all_flexible_types() {
+    let disk = "/instanceProperties/disks/0/initializeParams/diskType";
+    let selection = "/instanceFlexibilityPolicy/instanceSelections/rank-";
+    let other = |rank: u8| format!("{selection}{rank}/disks/0/initializeParams/diskType");
+    let image = "/instanceProperties/disks/0/initializeParams/sourceImage";
+    let policy = "/instanceProperties/scheduling/onHostMaintenance";
+
+    let all = of_types(&["n4-standard-4", "c4-standard-4"]);
+    assert_eq!(at(&all, disk), "hyperdisk-balanced");
+    assert_eq!(at(&all, &other(0)), &Value::Null);
+    assert_eq!(at(&all, policy), &Value::Null);
+
+    let some = of_types(&["n2-standard-2", "n4-standard-2", "g2-standard-4"]);
+    assert_eq!(at(&some, disk), "pd-balanced");
+    assert_eq!(at(&some, &other(0)), &Value::Null);
+    assert_eq!(at(&some, &other(1)), "hyperdisk-balanced");
+    let of_it = |value: &Value| value["deviceName"].as_str().map(str::to_owned);
+    let device = of_it(at(&some, "/instanceProperties/disks/0"));
+    assert!(device.is_some(), "by that the one stands in for the other");
+    assert_eq!(of_it(at(&some, &format!("{selection}1/disks/0"))), device);
+    assert_eq!(at(&some, policy), "TERMINATE", "any of them may be taken");
+
+    let arm = of_types(&["c4a-standard-1", "t2a-standard-1"]);
+    assert!(at(&arm, image).as_str().unwrap().ends_with("ubuntu-2404-lts-arm64"), "{arm}");
+    assert_eq!((at(&arm, disk), at(&arm, &other(0))), (&json!("pd-balanced"), &json!("hyperdisk-balanced")));
 }
 
 #[test]

@@ -313,6 +313,37 @@ fn whoever_may_connect_is_narrowed() {
     assert_eq!(project.resources(), 0);
 }
 
+/// Nothing is recorded before `allow_from` is over.
+#[test]
+fn narrowing_that_was_cut_off_is_gone_on_with() {
+    let project = Project::new();
+    block(async {
+        let made = ok(Made::of(&project.flags(&[])).await);
+        let narrow = async |to: &str| {
+            ok(made.driver.allow_from(&made.bench.cx(), &made.state, &strings(&[to])).await)
+                .str("OwnRules")
+                .to_owned()
+        };
+        let first = narrow("198.51.100.7/32").await;
+        let own = narrow("203.0.113.7/32").await;
+        assert_eq!(own, first);
+        assert_eq!(rule(&project, &format!("{own}-allow"))["sourceRanges"], json!(["203.0.113.7/32"]));
+        assert_eq!(rule(&project, &format!("{own}-deny"))["sourceRanges"], json!(["0.0.0.0/0"]));
+        assert_eq!(project.double.provider().rules.len(), 3, "the shared one, and two");
+        assert_eq!(project.double.provider().vm(NAME)["tags"]["items"], json!(["docker-machine", own]));
+        discovery::check(&project.double.take_exchanges());
+        made.remove().await;
+        assert_eq!(project.resources(), 0);
+        // Another instance of the name has other rules.
+        let made = ok(Made::of(&project.flags(&[])).await);
+        let to = strings(&["203.0.113.7/32"]);
+        let again = ok(made.driver.allow_from(&made.bench.cx(), &made.state, &to).await);
+        assert_ne!(again.str("OwnRules"), own);
+        made.remove().await;
+    });
+    assert_eq!(project.resources(), 0);
+}
+
 #[test]
 fn ranchers_prefixes_name_the_rules() {
     let project = Project::new();
@@ -371,6 +402,7 @@ fn an_instance_that_is_there_is_taken_over() {
         let metadata = metadata(&vm);
         assert!(metadata["ssh-keys"].starts_with("me:ssh-rsa AAAA me\ndocker-user:ssh-ed25519 "));
         assert_eq!(metadata["startup-script"], "true", "nothing else is lost");
+        assert_eq!(metadata["enable-oslogin"], "FALSE", "the project may have it on");
         assert!(rule(&project, "docker-machines")["network"].as_str().unwrap().ends_with("/lab"));
         assert_eq!(ok(made.driver.known(&made.state)).ip, "203.0.113.9");
         assert_eq!(made.state.str("MachineType"), "", "as in the Go driver");
@@ -384,6 +416,56 @@ fn an_instance_that_is_there_is_taken_over() {
         discovery::check(&project.double.take_exchanges());
     });
     assert_eq!(project.resources(), 0, "as the Go driver does");
+}
+
+#[test]
+fn flags_for_an_instance_that_is_there() {
+    let project = Project::new();
+    let there = |login: &str| {
+        json!({
+            "name": NAME, "status": "RUNNING", "tags": { "items": ["web"], "fingerprint": "t1" },
+            "metadata": { "fingerprint": "m1", "items": [{ "key": "enable-oslogin", "value": login }] },
+            "networkInterfaces": [{ "network": "n", "networkIP": "10.0.0.9" }], "disks": [],
+        })
+    };
+    let existing = ("google-use-existing", FlagValue::Bool(true));
+    let inside = ("google-use-internal-ip", FlagValue::Bool(true));
+    block(async {
+        project.double.provider().put_vm(ZONE, there("FALSE"));
+        let said =
+            why(Made::of(&project.flags(std::slice::from_ref(&existing))).await.map(|made| made.state));
+        assert!(said.contains("no external address") && said.contains("--google-use-internal-ip"), "{said}");
+        project.double.provider().put_vm(ZONE, there("TRUE"));
+        let flags = project.flags(&[
+            existing,
+            inside,
+            ("google-tags", text("db")),
+            ("google-label", FlagValue::List(strings(&["a:b"]))),
+            ("google-machine-type", text("n1-standard-1")),
+        ]);
+        let said = why(Made::of(&flags).await.map(|made| made.state));
+        assert!(said.contains("OS Login") && said.contains("enable-oslogin=FALSE"), "{said}");
+        project.double.provider().put_vm(ZONE, there("FALSE"));
+        // Something else changes it at the same time.
+        let stale = json!({ "error": { "code": 412, "message": "Supplied fingerprint does not match current metadata fingerprint.",
+            "errors": [{ "domain": "global", "reason": "conditionNotMet" }] } });
+        let changing =
+            |request: &Request| request.path.ends_with("/setTags") || request.path.ends_with("/setMetadata");
+        project.double.trouble(2, Trouble::Answer(Reply::json(412, &stale)), changing);
+        let made = ok(Made::of(&flags).await);
+        assert_eq!(ok(made.driver.known(&made.state)).ip, "10.0.0.9");
+        let vm = project.double.provider().vm(NAME).clone();
+        assert_eq!(vm["tags"]["items"], json!(["web", "docker-machine", "db"]));
+        let said = made.bench.heard.text();
+        assert!(said.contains("do nothing: --google-machine-type, --google-label"), "{said}");
+        assert!(!made.state.0.contains_key("UnheededFlags"));
+
+        project.double.provider().put_vm(ZONE, there("FALSE"));
+        project.double.trouble(9, Trouble::Answer(Reply::json(412, &stale)), changing);
+        let error = Made::of(&flags).await.map(|made| made.state).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "no rule of an organisation: {}", full_text(&error));
+        project.double.heal();
+    });
 }
 
 #[test]
@@ -416,6 +498,21 @@ fn a_disk_of_somebody_else_is_left_alone() {
     block(async {
         let (driver, bench) = (Google::new(), Bench::new());
         let wish = bench.wish(&driver, &project.flags(&[]));
+        let set = |key: &str, value: Value| {
+            let key_of_disk = (ZONE.to_owned(), "conformance-disk".to_owned());
+            project.double.provider().disks.get_mut(&key_of_disk).unwrap()[key] = value;
+        };
+        let said = why(driver.precreate(&bench.cx(), &wish).await);
+        let remove = format!("gcloud compute disks delete conformance-disk --zone {ZONE}");
+        assert!(said.contains("conformance-disk") && said.contains(&remove), "{said}");
+        set("users", json!(["https://x/instances/other"]));
+        let said = why(driver.precreate(&bench.cx(), &wish).await);
+        assert!(said.contains("disk of the instance \"other\"") && !said.contains("delete"), "{said}");
+        set("users", json!([]));
+        set("labels", json!({ "docker-machine-store": STORE_ID }));
+        let said = why(driver.precreate(&bench.cx(), &wish).await);
+        assert!(said.contains("docker-machine gc"), "{said}");
+        set("labels", json!({ "a": "b" }));
         let mut journal = Journal::new(Cut::Never);
         let said = why(driver.create(&bench.cx(), wish.clone(), &mut journal).await);
         assert!(said.contains("RESOURCE_ALREADY_EXISTS"), "{said}");
@@ -519,6 +616,17 @@ fn operations_are_waited_for_as_the_flags_say() {
     block(async {
         let made = ok(Made::of(&project.flags(&[])).await);
         assert!(project.calls().iter().filter(|call| call.ends_with("/wait")).count() >= 4);
+        made.remove().await;
+        // 0 is no limit, as in GitLab's driver; and what it wrote may grow as it likes.
+        project.double.provider().slow_waits = 2;
+        let mut made = ok(Made::of(&project.flags(&[
+            ("google-operation-backoff-max-elapsed-time", FlagValue::Int(0)),
+            ("google-operation-backoff-max-interval", FlagValue::Int(0)),
+        ]))
+        .await);
+        let backoff = made.state.0.get_mut("OperationBackoffFactory").unwrap();
+        backoff["Multiplier"] = json!(1e300);
+        project.double.provider().slow_waits = 3;
         made.remove().await;
         project.double.provider().slow_waits = 1000;
         let limit = ("google-operation-backoff-max-elapsed-time", FlagValue::Int(1));

@@ -712,6 +712,23 @@ impl Cloud {
                     .collect();
                 Reply::json(200, &json!({"ports": ports}))
             }
+            ("PUT", ["ports", id]) => {
+                let wish = request.json()["port"].clone();
+                assert_eq!(stranger(&wish, &["security_groups"]), None);
+                let groups: Vec<String> =
+                    wish["security_groups"].as_array().into_iter().flatten().map(text).collect();
+                let known =
+                    |id: &String| ["9e1", "9e2"].contains(&id.as_str()) || self.groups.contains_key(id);
+                if let Some(unknown) = groups.iter().find(|id| !known(id)) {
+                    let why = format!("Security group {unknown} does not exist");
+                    return neutron_error(404, "SecurityGroupNotFound", &why);
+                }
+                let Some(server) = self.servers.values_mut().find(|server| server.port == *id) else {
+                    return neutron_error(404, "PortNotFound", &format!("Port {id} could not be found."));
+                };
+                server.groups.clone_from(&groups);
+                Reply::json(200, &json!({"port": {"id": id, "security_groups": groups}}))
+            }
             (_, ["floatingips", ..]) => self.floating(method, &path[1..], request),
             (_, ["security-groups", ..]) => self.security_groups(method, &path[1..], request),
             (_, ["security-group-rules", ..]) => self.security_rules(method, &path[1..], request),
@@ -730,12 +747,26 @@ impl Cloud {
             "created_at": NOW, "updated_at": NOW, "revision_number": it.revision})
     }
 
+    /// Only one floating IP leads to a fixed address.
+    fn already_led(&self, port: &Value, by: &str) -> Option<Reply> {
+        let (id, _) =
+            self.addresses.iter().find(|(id, a)| *id != by && a.port.as_deref() == port.as_str())?;
+        port.as_str()?;
+        let why =
+            format!("Cannot associate floating IP with port {port}: it already has a floating IP ({id}).");
+        Some(neutron_error(409, "FloatingIPPortAlreadyAssociated", &why))
+    }
+
     fn floating(&mut self, method: &str, path: &[&str], request: &Request) -> Reply {
         let wish = request.json()["floatingip"].clone();
         match (method, path) {
             ("GET", []) => {
                 let description = request.query("description");
-                let fits = |a: &FloatingIp| description.is_empty() || a.description == description;
+                let port = request.query("port_id");
+                let fits = |a: &FloatingIp| {
+                    (description.is_empty() || a.description == description)
+                        && (port.is_empty() || a.port.as_ref() == Some(&port))
+                };
                 let all: Vec<Value> =
                     self.addresses.iter().filter(|(_, a)| fits(a)).map(|(id, _)| self.address(id)).collect();
                 Reply::json(200, &json!({"floatingips": all}))
@@ -752,6 +783,9 @@ impl Cloud {
                     let why = "Bad floatingip request: Network is not a valid external network.";
                     return neutron_error(400, "BadRequest", why);
                 }
+                if let Some(refused) = self.already_led(&wish["port_id"], "") {
+                    return refused;
+                }
                 if self.addresses.len() >= self.max_addresses {
                     return neutron_error(409, "OverQuota", "Quota exceeded for resources: ['floatingip'].");
                 }
@@ -761,6 +795,9 @@ impl Cloud {
             }
             ("PUT", [id]) => {
                 let wanted = request.header("if-match").strip_prefix("revision_number=").map(str::to_owned);
+                if let Some(refused) = self.already_led(&wish["port_id"], id) {
+                    return refused;
+                }
                 let Some(it) = self.addresses.get_mut(*id) else { return no_address(id) };
                 if wanted.is_some_and(|wanted| wanted != it.revision.to_string()) {
                     let why = format!("Constrained to {}, but current revision is {}", "0", it.revision);

@@ -159,6 +159,21 @@ fn flags_reach_the_volume() {
 }
 
 #[test]
+fn a_root_volume_is_as_large_as_the_image_needs() {
+    let windows = ("openstack-image-name", text("windows"));
+    // The flavor has a disk of 1 GiB, which is not used.
+    let made = Made::with(&[on("openstack-boot-from-volume"), windows.clone()]);
+    assert_eq!(made.bodies("POST", "/volumes").remove(0)["volume"]["size"], 40);
+    made.remove();
+    let double = start();
+    let small = [on("openstack-boot-from-volume"), windows, ("openstack-volume-size", FlagValue::Int(30))];
+    let (driver, bench) = (Openstack::new(), Bench::new());
+    let wish = bench.wish(&driver, &flags(&double.url(), &small));
+    let error = block_on(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert!(error.to_string().contains("--openstack-volume-size is 30"), "{error}");
+}
+
+#[test]
 fn a_volume_of_the_users_stays() {
     for more in [vec![], vec![on("openstack-boot-from-volume"), ("openstack-image-name", text(""))]] {
         let double = start();
@@ -363,6 +378,109 @@ fn clouds_yaml() {
     assert!(torn.to_string().contains("secure.yaml") && !full_text(&torn).contains("hunter2"), "{torn:?}");
 }
 
+/// An entry as the dashboard writes it, with ids and names, and flags that say something else.
+#[test]
+fn flags_count_more_than_the_ids_of_clouds_yaml() {
+    let double = start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("clouds.yaml");
+    let entry = |auth: &str| {
+        let auth_url = format!("{}/identity/v3", double.url());
+        format!("{{region_name: RegionOne, auth: {{auth_url: '{auth_url}', {auth}}}}}")
+    };
+    let clouds = format!(
+        "clouds:\n  mine: {}\n  app: {}\n",
+        entry(
+            "user_id: U, username: eve, password: theirs, project_id: P, project_name: prod, user_domain_id: UD, \
+             project_domain_id: PD, domain_id: D"
+        ),
+        entry("application_credential_id: A, application_credential_secret: theirs, token: T")
+    );
+    fs::write(&file, clouds).unwrap();
+    let asked = |cloud: &str, more: &[(&'static str, &str)]| {
+        let none = ["auth-url", "username", "password", "tenant-name", "region"];
+        let mut all: Vec<(String, FlagValue)> =
+            none.iter().map(|name| (format!("openstack-{name}"), text(""))).collect();
+        all.push(("openstack-cloud".to_owned(), text(cloud)));
+        all.push(("openstack-client-config-file".to_owned(), text(file.to_str().unwrap())));
+        all.extend(more.iter().map(|(name, value)| (format!("openstack-{name}"), text(*value))));
+        let all: Vec<(&str, FlagValue)> =
+            all.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let (driver, bench) = (Openstack::new(), Bench::new());
+        let wish = bench.wish(&driver, &flags(&double.url(), &all));
+        // Whether keystone knows them is not the matter here.
+        let _ = block_on(driver.precreate(&bench.cx(), &wish));
+        double.take_exchanges().remove(0).request.json()["auth"].clone()
+    };
+    let plain = asked("mine", &[]);
+    assert_eq!(plain["scope"]["project"], json!({"id": "P"}));
+    assert_eq!(plain["identity"]["password"]["user"], json!({"id": "U", "password": "theirs"}));
+    for (more, at, value) in [
+        (
+            vec![("project-name", "staging")],
+            "/scope/project",
+            json!({"name": "staging", "domain": {"id": "PD"}}),
+        ),
+        (vec![("tenant-id", "Q")], "/scope/project", json!({"id": "Q"})),
+        (
+            vec![("project-name", "staging"), ("project-domain-name", "Own")],
+            "/scope/project/domain",
+            json!({"name": "Own"}),
+        ),
+        (
+            vec![("project-name", "staging"), ("domain-name", "Own")],
+            "/scope/project/domain",
+            json!({"name": "Own"}),
+        ),
+        (
+            vec![("username", "me")],
+            "/identity/password/user",
+            json!({"name": "me", "domain": {"id": "UD"}, "password": "theirs"}),
+        ),
+        (
+            vec![("username", "me"), ("user-domain-name", "Own")],
+            "/identity/password/user/domain",
+            json!({"name": "Own"}),
+        ),
+        (vec![("token", "mine")], "/identity/token", json!({"id": "mine"})),
+        (
+            vec![("application-credential-id", "B"), ("application-credential-secret", "mine")],
+            "/identity/application_credential",
+            json!({"id": "B", "secret": "mine"}),
+        ),
+    ] {
+        let said = asked("mine", &more);
+        assert_eq!(said.pointer(at), Some(&value), "{more:?}: {said}");
+    }
+    // Another kind of proof than the file's.
+    let own = asked("app", &[("username", "me"), ("password", "mine"), ("project-name", "staging")]);
+    assert_eq!(own["identity"]["methods"], json!(["password"]));
+    assert_eq!(asked("app", &[("token", "mine")])["identity"]["token"]["id"], "mine");
+    let named = asked("app", &[("application-credential-name", "ci"), ("username", "me")]);
+    assert_eq!(named["identity"]["application_credential"]["name"], "ci");
+    assert_eq!(asked("app", &[])["identity"]["application_credential"]["id"], "A");
+}
+
+#[test]
+fn an_application_credential_of_another_project_is_refused() {
+    let double = start();
+    let check = |project: &str| {
+        let given = [
+            ("openstack-username", text("")),
+            ("openstack-password", text("")),
+            ("openstack-tenant-name", text(project)),
+            ("openstack-application-credential-id", text(APPLICATION)),
+            ("openstack-application-credential-secret", text(APPLICATION_SECRET)),
+        ];
+        let (driver, bench) = (Openstack::new(), Bench::new());
+        block_on(driver.precreate(&bench.cx(), &bench.wish(&driver, &flags(&double.url(), &given))))
+    };
+    check("demo").unwrap();
+    let error = check("staging").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("\"demo\"") && error.to_string().contains("staging"), "{error}");
+}
+
 #[test]
 fn the_record_of_a_cloud_names_its_file() {
     let (driver, bench) = (Openstack::new(), Bench::new());
@@ -502,6 +620,40 @@ fn where_no_more_floating_ips_may_be_made_a_free_one_is_used() {
     block_on(made.driver.remove(&made.bench.cx(), &made.state)).unwrap();
     let cloud = made.double.provider();
     assert_eq!((cloud.resources(), &cloud.addresses["f1"].port), (1, &None));
+}
+
+#[test]
+fn a_floating_ip_that_was_taken_is_found_again() {
+    let free = || {
+        let double = start();
+        let mut cloud = double.provider();
+        cloud.max_addresses = 2;
+        for (id, last) in [("f1", 77), ("f2", 78)] {
+            let address = format!("172.24.4.{last}");
+            cloud.addresses.insert(id.to_owned(), FloatingIp { address, ..FloatingIp::default() });
+        }
+        drop(cloud);
+        double
+    };
+    // The reply got lost: the same request once more is refused, for the address is not as it was.
+    let double = free();
+    double.trouble(1, Trouble::LostReply, |request| {
+        request.method == "PUT" && request.path.contains("/floatingips/")
+    });
+    let mut made = Made::on(double, &[]);
+    assert_eq!(made.state.str("IPAddress"), "172.24.4.77");
+    // What it took did not get into the record.
+    for key in ["IPAddress", "FloatingIpId"] {
+        made.state.0.insert(key.to_owned(), "".into());
+    }
+    made.state.0.insert("ExistingFloatingIp".to_owned(), false.into());
+    let cx = made.bench.cx();
+    let again = block_on(made.driver.create(&cx, made.state.clone(), &mut Journal::new(Cut::Never)));
+    made.state = again.unwrap_or_else(|error| panic!("{}", full_text(&error)));
+    assert_eq!(made.state.str("IPAddress"), "172.24.4.77");
+    block_on(made.driver.remove(&made.bench.cx(), &made.state)).unwrap();
+    let cloud = made.double.provider();
+    assert_eq!((cloud.resources(), &cloud.addresses["f1"].port), (2, &None), "it was there before");
 }
 
 #[test]
@@ -683,12 +835,62 @@ fn what_has_no_record_is_found_and_removed() {
     assert!(said.contains("demo") && said.contains("RegionOne") && !said.contains(PASSWORD), "{said}");
 }
 
+/// As `--allow-from me` has it: who may connect is known when the server is there.
+#[test]
+fn a_machine_that_was_open_gets_a_group_of_its_own() {
+    let networks = ["203.0.113.7/32".to_owned()];
+    for (given, beside) in [("", &[][..]), ("web", &["9e2"][..])] {
+        let made = Made::with(&[("openstack-sec-groups", text(given))]);
+        let narrow = || block_on(made.driver.allow_from(&made.bench.cx(), &made.state, &networks));
+        let narrowed = narrow().unwrap();
+        let own = narrowed.str("SecurityGroupId").to_owned();
+        {
+            let cloud = made.double.provider();
+            let server = cloud.servers.values().next().unwrap();
+            assert_eq!(server.groups[0], own, "instead of the project's default");
+            assert_eq!(server.groups[1..], *beside);
+            let opened: Vec<(u64, &str)> = cloud
+                .rules
+                .values()
+                .map(|r| (r["port_range_min"].as_u64().unwrap(), r["remote_ip_prefix"].as_str().unwrap()))
+                .collect();
+            assert_eq!(opened, [(22, networks[0].as_str()), (2376, networks[0].as_str())]);
+        }
+        assert_eq!(made.bench.heard.text().contains("web are not narrowed"), given == "web");
+        // Its record got lost: there is one group for all that, and it goes with the machine.
+        assert_eq!(narrow().unwrap().str("SecurityGroupId"), own);
+        assert_eq!(made.double.provider().groups.len(), 1);
+        made.remove();
+    }
+}
+
+#[test]
+fn a_machine_without_a_group_of_its_own_goes_without_a_look_at_groups() {
+    let made = Made::with(&[]);
+    let refused = Reply::json(401, &json!({"error": {"code": 401, "title": "Unauthorized"}}));
+    made.double.trouble(9, Trouble::Answer(refused), |request| request.path.ends_with("/security-groups"));
+    made.remove();
+}
+
 #[test]
 fn a_shared_group_is_not_narrowed() {
     let made = Made::with(&[("openstack-sec-groups", text("web"))]);
-    let refused =
-        block_on(made.driver.allow_from(&made.bench.cx(), &made.state, &["203.0.113.7/32".to_owned()]));
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+    let networks = ["203.0.113.7/32".to_owned()];
+    let refused = |state: &DriverState| {
+        let refused = block_on(made.driver.allow_from(&made.bench.cx(), state, &networks));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+    };
+    // Another program's machine, whose groups may be anybody's.
+    let mut other = made.state.clone();
+    other.0.insert("StoreId".to_owned(), "".into());
+    refused(&other);
+    made.double.provider().neutron = false;
+    block_on(async {
+        let driver = Openstack::new();
+        let refused = driver.allow_from(&made.bench.cx(), &made.state, &networks).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{}", full_text(&refused));
+    });
+    made.double.provider().neutron = true;
     made.remove();
 }
 
