@@ -257,15 +257,6 @@ impl<'a> Arm<'a> {
         }
     }
 
-    /// Has something removed, and does not wait until it is gone. Whether it was there.
-    pub(super) async fn begin_delete(&self, doing: &str, id: &str) -> Result<bool, DriverError> {
-        match self.send(id, &Call::delete(self.url(id, &[])?)).await {
-            Ok(answer) => Ok(answer.status != 204),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(trouble(doing, &error)),
-        }
-    }
-
     /// Orders something that may be ordered twice, e.g. that a machine be started.
     pub(super) async fn order(
         &self,

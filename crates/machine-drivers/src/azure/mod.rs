@@ -189,7 +189,7 @@ impl Driver for Azure {
     ) -> Result<(), DriverError> {
         let state = AzureState::of_machine(state)?;
         let arm = self.arm(&state, cx.store_path, cx.report, true).await?;
-        owned::remove(&arm, owned).await
+        owned::remove(cx, &arm, &state, owned).await
     }
 
     async fn remove(&self, cx: &Cx<'_>, state: &DriverState) -> Result<(), DriverError> {

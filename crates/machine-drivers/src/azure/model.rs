@@ -42,17 +42,6 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D)
 }
 
 impl<P> Resource<P> {
-    /// The same without its properties.
-    pub(super) fn bare(&self) -> Resource<Plain> {
-        Resource {
-            id: self.id.clone(),
-            name: self.name.clone(),
-            managed_by: self.managed_by.clone(),
-            tags: self.tags.clone(),
-            properties: Plain {},
-        }
-    }
-
     /// Whether it carries the mark of this store.
     pub(super) fn is_of_store(&self, mark: &Mark) -> bool {
         !mark.store.is_empty() && self.tags.get(STORE_KEY) == Some(&mark.store)
