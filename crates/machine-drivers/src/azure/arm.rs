@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::credentials::Granted;
 use super::model::List;
-use super::trouble::{READING, dialect};
+use super::trouble::{READING, dialect, is_gone};
 use crate::cloud;
 
 /// Versions of the APIs: of those that Microsoft's clouds all have, the newest. Source: Azure/azure-rest-api-specs,
@@ -146,7 +146,7 @@ impl<'a> Arm<'a> {
     ) -> Result<Option<T>, DriverError> {
         match self.send(id, &Call::get(self.url(id, query)?)).await {
             Ok(answer) => answer.json().map(Some).map_err(|error| trouble(doing, &error)),
-            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) if nothing_there(&error) => Ok(None),
             Err(error) => Err(trouble(doing, &error)),
         }
     }
@@ -161,7 +161,7 @@ impl<'a> Arm<'a> {
         let (mut all, mut url) = (Vec::new(), self.url(id, query)?);
         loop {
             let answer = match self.send(id, &Call::get(url)).await {
-                Err(error) if error.is_not_found() && all.is_empty() => return Ok(None),
+                Err(error) if nothing_there(&error) && all.is_empty() => return Ok(None),
                 answer => answer.map_err(|error| trouble(doing, &error))?,
             };
             let page: List<T> = answer.json().map_err(|error| trouble(doing, &error))?;
@@ -252,7 +252,7 @@ impl<'a> Arm<'a> {
                 Ok(Ok(true))
             }
             Ok(answer) => Ok(Ok(answer.status != 204)),
-            Err(error) if error.is_not_found() => Ok(Ok(false)),
+            Err(error) if nothing_there(&error) => Ok(Ok(false)),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -283,7 +283,7 @@ impl<'a> Arm<'a> {
         cloud::wait_as(self.report, &wait, || async {
             let answer = match self.api().send(&call).await {
                 // Where what it was about is gone, it may be, too.
-                Err(error) if error.is_not_found() => return Ok(Seen::Done(())),
+                Err(error) if nothing_there(&error) => return Ok(Seen::Done(())),
                 answer => answer.map_err(|error| trouble(doing, &error))?,
             };
             if by_status.is_empty() {
@@ -306,6 +306,11 @@ impl Put {
     pub(super) fn body(&self) -> &Value {
         &self.body
     }
+}
+
+/// Whether a call failed because nothing is there.
+fn nothing_there(error: &ApiError) -> bool {
+    error.refusal().is_some_and(is_gone)
 }
 
 /// How long an answer wants us to wait.

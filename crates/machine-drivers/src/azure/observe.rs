@@ -87,7 +87,14 @@ impl Seen {
             let view = vm.properties.instance_view.unwrap_or_default();
             (vm.id.to_ascii_lowercase(), (vm.properties.provisioning_state, view))
         };
-        Ok(Self(vms.unwrap_or_default().into_iter().map(read).collect()))
+        // A subscription without machines has an empty list.
+        let vms = vms.ok_or_else(|| {
+            DriverError::new(
+                ErrorKind::Unavailable,
+                format!("{doing}: Azure says that there is no such list"),
+            )
+        })?;
+        Ok(Self(vms.into_iter().map(read).collect()))
     }
 
     /// What is seen of one.

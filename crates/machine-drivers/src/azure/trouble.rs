@@ -13,6 +13,15 @@ pub(super) const READING: Reading = Reading {
     refine,
 };
 
+/// Whether a refusal says that nothing is there: the thing, what it is a part of, or its resource group. That nobody may see
+/// the subscription is a 404, too, and so is the answer of a proxy, which has no code of Azure's: of machines these say
+/// nothing.
+pub(super) fn is_gone(refusal: &Refusal) -> bool {
+    let nowhere = ["SubscriptionNotFound", "TenantNotFound", "ResourceTypeNotFound"];
+    let code = refusal.code.as_str();
+    matches!(refusal.status, 404 | 410) && code.ends_with("NotFound") && !nowhere.contains(&code)
+}
+
 /// Reads a refusal of the Resource Manager or of Entra ID.
 pub(super) fn dialect(answer: &Answer) -> Refusal {
     let mut refusal = Refusal::of(answer);
@@ -45,7 +54,17 @@ const RETRYABLE: [&str; 4] = [
 /// Kind and hint of the codes that users meet.
 fn refine(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
     let code = refusal.code.as_str();
-    entra(code).or_else(|| permission(code)).or_else(|| capacity(refusal)).or_else(|| wishes(code))
+    let known = entra(code).or_else(|| permission(code)).or_else(|| capacity(refusal));
+    known.or_else(|| wishes(code)).or_else(|| elsewhere(refusal))
+}
+
+/// A 404 that is not about what was asked for: nobody may take it for the word that a machine is gone.
+fn elsewhere(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
+    let lost = matches!(refusal.status, 404 | 410) && !is_gone(refusal);
+    lost.then_some((
+        ErrorKind::Unavailable,
+        "this is no answer of Azure's about it: check --azure-endpoint and --azure-environment, and the proxy between",
+    ))
 }
 
 fn entra(code: &str) -> Option<(ErrorKind, &'static str)> {
@@ -161,5 +180,22 @@ fn wishes(code: &str) -> Option<(ErrorKind, &'static str)> {
         }
         "InvalidParameter" | "InvalidRequestContent" | "InvalidRequestFormat" => config(""),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_every_404_says_that_something_is_gone() {
+        let of = |code: &str| Refusal { status: 404, code: code.to_owned(), ..Refusal::default() };
+        for gone in ["ResourceNotFound", "ResourceGroupNotFound", "ParentResourceNotFound", "NotFound"] {
+            assert!(is_gone(&of(gone)), "{gone}");
+        }
+        for lost in ["SubscriptionNotFound", "InvalidSubscriptionId", "InvalidResourceType", ""] {
+            assert!(!is_gone(&of(lost)), "{lost}");
+            assert!(refine(&of(lost)).is_some_and(|(kind, _)| kind != ErrorKind::NotFound), "{lost}");
+        }
     }
 }

@@ -701,6 +701,49 @@ fn power_operations_are_those_of_docker_machine() {
 }
 
 #[test]
+fn a_subscription_that_nobody_may_see_is_no_machine_that_is_gone() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    let held = cloud.double.provider().ids();
+    cloud.double.provider().hidden = true;
+    let driver = driver();
+    let looked = block(driver.observe(&bench.cx(), &state)).unwrap_err();
+    let listed = block(driver.observe_many(&[(bench.cx(), &state)])).remove(0).unwrap_err();
+    let removed = block(driver.remove(&bench.cx(), &state)).unwrap_err();
+    let account = account(&bench);
+    let owned = block(driver.owned(&account, &state)).unwrap_err();
+    for error in [looked, listed, removed, owned] {
+        assert_eq!(error.kind(), ErrorKind::Credentials, "{}", full_text(&error));
+        assert!(error.hint().unwrap().contains("--azure-subscription-id"), "{}", full_text(&error));
+    }
+    cloud.double.provider().hidden = false;
+    assert_eq!(cloud.double.provider().ids(), held);
+    remove(&bench, &state);
+}
+
+#[test]
+fn a_404_of_somebody_between_is_no_machine_that_is_gone() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    let page = machine_testkit::double::Reply::text(404, "text/html", "<html>nothing here</html>");
+    let lost = || {
+        let page = Trouble::Answer(page.clone());
+        cloud.double.trouble(1, page, |request| request.path.contains("/virtualMachines"));
+    };
+    let driver = driver();
+    lost();
+    let looked = block(driver.observe(&bench.cx(), &state)).unwrap_err();
+    lost();
+    let listed = block(driver.observe_many(&[(bench.cx(), &state)])).remove(0).unwrap_err();
+    lost();
+    let removed = block(driver.remove(&bench.cx(), &state)).unwrap_err();
+    for error in [looked, listed, removed] {
+        assert_ne!(error.kind(), ErrorKind::NotFound, "{}", full_text(&error));
+    }
+    remove(&bench, &state);
+}
+
+#[test]
 fn a_group_that_lists_show_empty_is_not_removed() {
     let (cloud, bench) = (Cloud::new(), Bench::new());
     cloud.double.provider().lag = 1000;
