@@ -255,7 +255,14 @@ impl Create<'_> {
         let doing = format!("the virtual machine {:?} can't be made", state.base.machine_name);
         self.say(&format!("Creating virtual machine ({} in {})...", state.size, state.location));
         let body = virtual_machine(state, names, self.seed, self.tags())?;
-        let put = self.arm.put(&doing, &names.vm, &body).await?;
+        let Some(put) = self.arm.put_new(&doing, &names.vm, &body).await? else {
+            // Ours, where the answer to the order got lost, and it was sent again.
+            let there: Option<Resource<Vm>> = self.arm.get(&doing, &names.vm, &[]).await?;
+            return match there {
+                Some(vm) if self.is_ours(&vm) => Ok(()),
+                _ => Err(taken(state, names, &names.vm)),
+            };
+        };
         match put.body().pointer("/properties/provisioningState").and_then(Value::as_str) {
             Some("Failed") => {
                 let seen: Option<Resource<Vm>> =
@@ -267,12 +274,16 @@ impl Create<'_> {
         }
     }
 
+    fn is_ours(&self, vm: &Resource<Vm>) -> bool {
+        vm.is_of(&self.mark) || vm.properties.is_on_disk(&self.state.os_disk_name)
+    }
+
     /// Whether an earlier call made the machine: then nothing is made, because nothing of it may be put again with other
     /// user data. One that has failed is removed with all that goes with it.
     async fn is_there(&mut self) -> Result<bool, DriverError> {
         let doing = format!("the virtual machine {:?} can't be looked at", self.state.base.machine_name);
         let there: Option<Resource<Vm>> = self.arm.get(&doing, &self.names.vm, &[]).await?;
-        let Some(vm) = there.filter(|vm| vm.is_of(&self.mark)) else { return Ok(false) };
+        let Some(vm) = there.filter(|vm| self.is_ours(vm)) else { return Ok(false) };
         if vm.properties.provisioning_state == "Failed" {
             self.say("Removing the virtual machine that an earlier try left...");
             let doing = "what an earlier try left can't be removed";

@@ -141,6 +141,7 @@ impl Driver for Azure {
 
     async fn observe(&self, cx: &Cx<'_>, state: &DriverState) -> Result<Observed, DriverError> {
         let state = AzureState::of_machine(state)?;
+        observe::is_made(&state)?;
         let arm = self.arm_of(cx, &state).await?;
         observe::observe(&arm, state).await
     }
@@ -154,6 +155,7 @@ impl Driver for Azure {
             return Err(crate::power::unsupported(&self.spec, op));
         }
         let state = AzureState::of_machine(state)?;
+        observe::is_made(&state)?;
         let arm = self.arm_of(cx, &state).await?;
         power::power(&arm, cx, state, op).await
     }
@@ -200,6 +202,9 @@ impl Driver for Azure {
                 "new azure driver uses the new Azure Resource Manager APIs and therefore cannot manage this existing machine created with old azure driver. Please downgrade to docker-machine 0.6.0 to continue using these machines or to remove them",
             )
             .with_hint("the API that made it is gone; `docker-machine rm -f` forgets the machine"));
+        }
+        if state.is_untouched() {
+            return Ok(());
         }
         let arm = self.arm_of(cx, &state).await?;
         remove::remove(&arm, cx, &state).await

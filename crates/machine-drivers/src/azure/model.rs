@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use machine_core::State;
 use serde::{Deserialize, Deserializer};
 
+use super::names::same;
 use crate::cloud::{MACHINE_KEY, Mark, STORE_KEY};
 
 /// A page of a list.
@@ -47,6 +48,11 @@ impl<P> Resource<P> {
         !mark.store.is_empty() && self.tags.get(STORE_KEY) == Some(&mark.store)
     }
 
+    /// Whether it carries the mark of any store.
+    pub(super) fn is_marked(&self) -> bool {
+        self.tags.contains_key(STORE_KEY)
+    }
+
     /// Whether it carries this mark, store and machine.
     pub(super) fn is_of(&self, mark: &Mark) -> bool {
         self.is_of_store(mark) && self.tags.get(MACHINE_KEY) == Some(&mark.machine)
@@ -67,6 +73,24 @@ pub(super) struct Vm {
     pub(super) provisioning_state: String,
     pub(super) instance_view: Option<InstanceView>,
     pub(super) storage_profile: StorageProfile,
+    pub(super) network_profile: NetworkProfile,
+}
+
+/// What connects it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct NetworkProfile {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) network_interfaces: Vec<Reference>,
+}
+
+impl Vm {
+    /// Whether its system is on the disk of this name. We make such a name up for each machine, so that no other can have it.
+    pub(super) fn is_on_disk(&self, name: &str) -> bool {
+        let os_disk = &self.storage_profile.os_disk;
+        let by_id = os_disk.managed_disk.as_ref().and_then(|disk| disk.id.rsplit('/').next());
+        !name.is_empty() && (same(&os_disk.name, name) || by_id.is_some_and(|id| same(id, name)))
+    }
 }
 
 /// What it is doing.
@@ -116,6 +140,8 @@ pub(super) struct StorageProfile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct OsDisk {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) name: String,
     pub(super) managed_disk: Option<Reference>,
     /// The file in a storage account, of machines that docker/machine made.
     pub(super) vhd: Option<Vhd>,
@@ -153,6 +179,8 @@ pub(super) struct DnsSettings {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Interface {
     pub(super) ip_configurations: Vec<IpConfiguration>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) network_security_group: Reference,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -166,6 +194,8 @@ pub(super) struct IpConfiguration {
 pub(super) struct IpProperties {
     #[serde(rename = "privateIPAddress", deserialize_with = "or_default")]
     pub(super) private_ip_address: String,
+    #[serde(rename = "publicIPAddress", deserialize_with = "or_default")]
+    pub(super) public_ip_address: Reference,
 }
 
 /// A virtual network.

@@ -22,6 +22,11 @@ pub(super) async fn observe(arm: &Arm<'_>, state: AzureState) -> Result<Observed
     address(arm, state, &names, seen).await
 }
 
+/// Where nothing was asked for yet, a machine of this name is somebody else's.
+pub(super) fn is_made(state: &AzureState) -> Result<(), DriverError> {
+    if state.is_untouched() { Err(gone(state)) } else { Ok(()) }
+}
+
 pub(super) fn gone(state: &AzureState) -> DriverError {
     DriverError::new(
         ErrorKind::NotFound,
@@ -100,6 +105,7 @@ impl Seen {
     /// What is seen of one.
     pub(super) async fn of(&self, arm: &Arm<'_>, record: &DriverState) -> Result<Observed, DriverError> {
         let state = AzureState::of_machine(record)?;
+        is_made(&state)?;
         let names = Names::of(&state, &arm.subscription);
         let Some((provisioning, view)) = self.0.get(&names.vm.to_ascii_lowercase()) else {
             return Err(gone(&state));
@@ -176,6 +182,7 @@ async fn of_account(
             // Those who may see one resource group only may not list the subscription.
             Err(error) if error.to_string().contains("AuthorizationFailed") => {
                 match AzureState::of_machine(record) {
+                    Ok(state) if state.is_untouched() => Err(gone(&state)),
                     Ok(state) => observe(&arm, state).await,
                     Err(error) => Err(error),
                 }

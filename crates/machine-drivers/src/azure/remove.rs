@@ -7,10 +7,10 @@ use machine_http::api::Seen;
 
 use super::arm::{Arm, trouble};
 use super::lock;
-use super::model::{AvailabilitySet, Disk, Network, Plain, Resource, SecurityGroup, Vm};
+use super::model::{AvailabilitySet, Disk, Interface, Network, Plain, Resource, SecurityGroup, Vm};
 use super::names::{Names, mark, same};
 use super::state::AzureState;
-use crate::cloud::{self, Mark};
+use crate::cloud::{self, MACHINE_KEY, Mark, STORE_KEY};
 
 /// How long a network interface stays reserved for a machine that could not be made: 180 s, and what it takes to see that.
 const RESERVED: Duration = Duration::from_secs(240);
@@ -39,7 +39,7 @@ pub(super) async fn remove(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Re
     ip?;
     nsg?;
     disk?;
-    if !made_here {
+    if unmarked {
         return Ok(());
     }
     let held = lock::removing(cx.store_path, &state.subscription_id, cx.report).await?;
@@ -49,7 +49,7 @@ pub(super) async fn remove(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Re
         ));
         return Ok(());
     }
-    shared(arm, cx, state, &names, &mark).await
+    shared(arm, state, &names, &mark).await
 }
 
 /// What there is of a machine, and is its own.
@@ -61,9 +61,11 @@ struct Own {
 }
 
 impl Own {
-    /// Looks at each under its name. Where our machines have marks, what has none is somebody else's.
+    /// Looks at each under its name. What has no mark of ours is somebody else's, with two exceptions: docker/machine's have
+    /// none, and tags can be lost, but not the disk that a machine is on, nor what hangs on that machine.
     async fn look(
         arm: &Arm<'_>,
+        cx: &Cx<'_>,
         state: &AzureState,
         names: &Names,
         mark: &Mark,
@@ -117,9 +119,8 @@ impl Whose<'_> {
 
 const LOOKING: &str = "what there is of the machine can't be looked at";
 
-async fn is_own(arm: &Arm<'_>, id: &str, mark: &Mark, unmarked: bool) -> Result<bool, DriverError> {
-    let thing: Option<Resource<Plain>> = arm.get(LOOKING, id, &[]).await?;
-    Ok(thing.is_some_and(|thing| unmarked || thing.is_of(mark)))
+async fn plain(arm: &Arm<'_>, wanted: bool, id: &str) -> Result<Option<Resource<Plain>>, DriverError> {
+    if wanted { arm.get(LOOKING, id, &[]).await } else { Ok(None) }
 }
 
 async fn gone(arm: &Arm<'_>, wanted: bool, id: &str) -> Result<(), DriverError> {

@@ -797,3 +797,50 @@ fn theirs(cloud: &Cloud) -> Vec<String> {
     azure.unlist(1000);
     azure.ids()
 }
+
+#[test]
+fn a_record_of_which_nothing_was_asked_for_yet_removes_nothing() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let held = theirs(&cloud);
+    let wish = bench.wish(driver().as_ref(), &cloud.flags(&[]));
+    remove(&bench, &wish);
+    assert_eq!(cloud.double.provider().ids(), held);
+    // Nor is it looked at, or turned off.
+    for error in [
+        block(driver().observe(&bench.cx(), &wish)).unwrap_err(),
+        block(driver().power(&bench.cx(), &wish, Power::Kill)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{}", full_text(&error));
+    }
+    assert!(cloud.asked().is_empty(), "nobody has to be asked, nor to sign in");
+    let listed = block(driver().observe_many(&[(bench.cx(), &wish)])).remove(0).unwrap_err();
+    assert_eq!(listed.kind(), ErrorKind::NotFound, "{}", full_text(&listed));
+
+    // The mark of another store counts for records of docker/machine's, too.
+    let group = "resourceGroups/docker-machine/providers/Microsoft.Compute/virtualMachines/conformance";
+    cloud.double.provider().retag(group, &json!({ "docker-machine-store": "another" }));
+    let mut go = wish.clone();
+    go.0.insert("MadeHere".into(), false.into());
+    remove(&bench, &go);
+    assert!(cloud.double.provider().body(group).is_some());
+    assert!(bench.heard.text().contains("left alone"));
+}
+
+#[test]
+fn a_machine_that_lost_its_tags_is_removed_all_the_same() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    let below = "resourceGroups/docker-machine/providers/Microsoft";
+    let all = [
+        "Compute/virtualMachines/conformance",
+        "Network/networkInterfaces/conformance-nic",
+        "Network/publicIPAddresses/conformance-ip",
+        "Network/networkSecurityGroups/conformance-firewall",
+    ];
+    for one in all {
+        cloud.double.provider().retag(&format!("{below}.{one}"), &json!({ "cost": "42" }));
+    }
+    remove(&bench, &state);
+    assert_eq!(cloud.double.provider().ids(), [group()]);
+    assert!(!bench.heard.text().contains("left alone"));
+}
