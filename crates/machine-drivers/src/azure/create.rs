@@ -8,7 +8,7 @@ use super::arm::{Arm, trouble_of};
 use super::model::{
     AvailabilitySet, InstanceView, Interface, Network, Plain, PublicAddress, Resource, SecurityGroup, Vm,
 };
-use super::names::{Names, mark, same};
+use super::names::{self, Names, mark, same};
 use super::state::AzureState;
 use super::{firewall, flags, image, lock};
 use crate::cloud::{self, Mark};
@@ -54,8 +54,8 @@ pub(super) async fn create(
     let resumed = !state.os_disk_name.is_empty();
     if !resumed {
         let random = cloud::token()?;
-        state.os_disk_name = format!("{}-os-disk-{}", state.base.machine_name, &random[..8]);
         state.store_id = Mark::of(cx).store;
+        state.os_disk_name = names::disk(&state.base.machine_name, &state.store_id, &random);
     }
     save.save(&state.write()?)?;
     let _held = lock::making(cx.store_path, &state.subscription_id, cx.report).await?;

@@ -64,19 +64,14 @@ pub(super) async fn owned(cx: &AccountCx<'_>, arm: &Arm<'_>) -> Result<Vec<Owned
         arm.list::<Resource<Plain>>(doing, &groups, &query),
         arm.list::<Resource<Disk>>(doing, &disks, &[]),
     );
-    let groups = groups?.unwrap_or_default();
     let mut found: Vec<Owned> = Vec::new();
-    for thing in things?.unwrap_or_default().into_iter().chain(groups.iter().map(Resource::bare)) {
+    for thing in things?.unwrap_or_default().into_iter().chain(groups?.unwrap_or_default()) {
         found.push(one(&thing.id, &thing.name, &thing.tags));
     }
-    // Azure gives disks that are made with a machine no tags of ours; they lie in a group of ours, under our name.
+    // Azure gives disks that are made with a machine no tags of ours: their names say whose they are.
     for disk in disks?.unwrap_or_default() {
-        let in_ours = groups.iter().any(|group| {
-            disk.id.get(..group.id.len()).is_some_and(|start| same(start, &group.id))
-                && disk.id[group.id.len()..].starts_with('/')
-        });
-        let free = disk.managed_by.is_empty() && disk.name.contains("-os-disk-");
-        if in_ours && free && !found.iter().any(|other| same(&other.id, &disk.id)) {
+        let ours = disk.managed_by.is_empty() && machine_of_disk(&disk.name, cx.store_id).is_some();
+        if ours && !found.iter().any(|other| same(&other.id, &disk.id)) {
             found.push(one(&disk.id, &disk.name, &disk.tags));
         }
     }

@@ -844,3 +844,34 @@ fn a_machine_that_lost_its_tags_is_removed_all_the_same() {
     assert_eq!(cloud.double.provider().ids(), [group()]);
     assert!(!bench.heard.text().contains("left alone"));
 }
+
+#[test]
+fn a_free_disk_is_found_by_its_name_and_no_other_is() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let state = made(&cloud, &bench, &[]);
+    let disk = state.str("OSDiskName").to_owned();
+    let vm = "resourceGroups/docker-machine/providers/Microsoft.Compute/virtualMachines/conformance";
+    let at = |name: &str| format!("resourceGroups/docker-machine/providers/Microsoft.Compute/disks/{name}");
+    remove(&bench, &state);
+    {
+        let mut azure = cloud.double.provider();
+        assert!(azure.body(vm).is_none());
+        for name in [disk.as_str(), "prod-os-disk-old", "conformance-os-disk-0f8fad5b"] {
+            azure.have(&at(name), json!({ "location": "westus" }));
+        }
+    }
+    let owned = ok(block(driver().owned(&account(&bench), &state)));
+    let disks: Vec<&machine_core::Owned> = owned.iter().filter(|one| one.kind == "disk").collect();
+    assert_eq!(disks.len(), 1, "{owned:?}");
+    assert!(disks[0].id.ends_with(&disk) && disks[0].machine == "conformance", "{owned:?}");
+}
+
+#[test]
+fn the_longest_name_can_be_made() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let name = MachineName::new("m".repeat(64)).unwrap();
+    let wish = wish_of(&cloud, &bench, &name, &[]);
+    let state = ok(block(driver().create(&named(&bench, &name), wish, &mut journal())));
+    ok(block(driver().remove(&named(&bench, &name), &state)));
+    assert_eq!(cloud.double.provider().ids(), [group()]);
+}
