@@ -20,6 +20,7 @@ use crate::cloud;
 const COMPUTE: &str = "2024-11-01";
 const DISKS: &str = "2024-03-02";
 const SKUS: &str = "2021-07-01";
+const GALLERIES: &str = "2023-07-03";
 const NETWORK: &str = "2024-07-01";
 const RESOURCES: &str = "2024-11-01";
 const STORAGE: &str = "2023-05-01";
@@ -46,6 +47,7 @@ fn version(id: &str) -> &'static str {
     match provider.split('/').next().unwrap_or_default() {
         "microsoft.compute" if kind == "disks" => DISKS,
         "microsoft.compute" if kind == "skus" => SKUS,
+        "microsoft.compute" if kind == "galleries" => GALLERIES,
         "microsoft.compute" => COMPUTE,
         "microsoft.network" => NETWORK,
         "microsoft.storage" => STORAGE,
@@ -357,6 +359,9 @@ mod tests {
         assert_eq!(version(&format!("{group}/providers/Microsoft.Network/publicIPAddresses/x")), NETWORK);
         assert_eq!(version("/subscriptions/s/providers/Microsoft.Compute/skus"), SKUS);
         assert_eq!(version("/subscriptions/s/providers/Microsoft.Compute"), COMPUTE);
+        let image = "providers/Microsoft.Compute/galleries/g/images/i/versions/1.0.0";
+        assert_eq!(version(&format!("{group}/{image}")), GALLERIES);
+        assert_eq!(version(&format!("{group}/providers/Microsoft.Compute/images/i")), COMPUTE);
         assert_eq!(namespace("/subscriptions/s/providers/Microsoft.Compute/skus"), Some("Microsoft.Compute"));
     }
 }

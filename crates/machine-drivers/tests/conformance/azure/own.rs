@@ -744,6 +744,25 @@ fn a_404_of_somebody_between_is_no_machine_that_is_gone() {
 }
 
 #[test]
+fn an_image_in_a_gallery_is_found() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let image = "resourceGroups/pictures/providers/Microsoft.Compute/galleries/g/images/i/versions/1.0.0";
+    {
+        let mut azure = cloud.double.provider();
+        azure.have("resourceGroups/pictures", json!({ "location": "westus" }));
+        azure.have(image, json!({ "location": "westus" }));
+    }
+    let driver = driver();
+    let wish = |image: &str| {
+        let id = format!("/subscriptions/{SUBSCRIPTION}/{image}");
+        bench.wish(driver.as_ref(), &cloud.flags(&[("azure-image", text(id))]))
+    };
+    ok(block(driver.precreate(&bench.cx(), &wish(image))));
+    let error = block(driver.precreate(&bench.cx(), &wish(&image.replace("1.0.0", "2.0.0")))).unwrap_err();
+    assert!(error.to_string().contains("there is no image"), "{}", full_text(&error));
+}
+
+#[test]
 fn a_group_that_lists_show_empty_is_not_removed() {
     let (cloud, bench) = (Cloud::new(), Bench::new());
     cloud.double.provider().lag = 1000;
