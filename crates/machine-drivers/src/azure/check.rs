@@ -41,9 +41,9 @@ pub(super) async fn check(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Res
     let (free, sku, image, usages, nsg) = tokio::join!(
         names_are_free(arm, cx, state, &names),
         size(arm, cx, state),
-        image(arm, state),
+        image(arm, cx, state),
         usages(arm, cx, state),
-        nsg(arm, state, &names),
+        nsg(arm, cx, state, &names),
     );
     free?;
     let sku = sku?;
@@ -71,8 +71,9 @@ async fn names_are_free(
     }
 }
 
-/// Only those who may read a region's sizes and quota learn of them beforehand; the others when the machine is made.
-fn if_allowed<T>(cx: &Cx<'_>, asked: Result<Option<T>, DriverError>) -> Result<Option<T>, DriverError> {
+/// Only those who may read what lies outside of the resource group learn of it beforehand; the others when the machine is
+/// made. `None` where it is not known.
+pub(super) fn if_allowed<T>(cx: &Cx<'_>, asked: Result<T, DriverError>) -> Result<Option<T>, DriverError> {
     match asked {
         Err(error)
             if error.kind() == ErrorKind::Credentials
@@ -81,7 +82,7 @@ fn if_allowed<T>(cx: &Cx<'_>, asked: Result<Option<T>, DriverError>) -> Result<O
             cx.report.report(Event::Debug(format!("azure: {error}")));
             Ok(None)
         }
-        other => other,
+        other => other.map(Some),
     }
 }
 
@@ -91,7 +92,7 @@ async fn size(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<Option<S
     let filter = format!("location eq '{}'", state.location);
     let doing = format!("the sizes of the region {:?} can't be listed", state.location);
     let asked = arm.list::<Sku>(&doing, &id, &[("$filter", &filter)]).await;
-    let Some(mut skus) = if_allowed(cx, asked)? else { return Ok(None) };
+    let Some(mut skus) = if_allowed(cx, asked)?.flatten() else { return Ok(None) };
     skus.retain(|sku| sku.resource_type.eq_ignore_ascii_case("virtualMachines"));
     if skus.is_empty() {
         return Err(unmet(
@@ -179,7 +180,7 @@ fn fits(state: &AzureState, sku: &Sku) -> Result<(), DriverError> {
 }
 
 /// The image can be had in the region.
-async fn image(arm: &Arm<'_>, state: &AzureState) -> Result<(), DriverError> {
+async fn image(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<(), DriverError> {
     let doing = format!("the image {:?} can't be looked up", state.image);
     let missing = || {
         unmet(
@@ -187,44 +188,45 @@ async fn image(arm: &Arm<'_>, state: &AzureState) -> Result<(), DriverError> {
             format!("`docker-machine azure vm image list --location {}` shows images", state.location),
         )
     };
-    match Image::parse(&state.image)? {
+    let found = match Image::parse(&state.image)? {
         Image::Urn([publisher, offer, sku, version]) => {
             let versions = format!(
                 "{}/providers/Microsoft.Compute/locations/{}/publishers/{publisher}/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions",
                 arm.subscription, state.location
             );
-            let found = if version.eq_ignore_ascii_case("latest") {
+            if version.eq_ignore_ascii_case("latest") {
                 let query = [("$top", "1"), ("$orderby", "name desc")];
-                let versions: Option<Vec<Value>> = arm.get(&doing, &versions, &query).await?;
-                versions.is_some_and(|versions| !versions.is_empty())
+                let versions = arm.get::<Vec<Value>>(&doing, &versions, &query).await;
+                versions.map(|versions| versions.is_some_and(|versions| !versions.is_empty()))
             } else {
-                arm.get::<Value>(&doing, &format!("{versions}/{version}"), &[]).await?.is_some()
-            };
-            if found { Ok(()) } else { Err(missing()) }
+                let version = arm.get::<Value>(&doing, &format!("{versions}/{version}"), &[]).await;
+                version.map(|version| version.is_some())
+            }
         }
-        Image::Id(id) => match arm.get::<Value>(&doing, id, &[]).await? {
-            Some(_) => Ok(()),
-            None => Err(missing()),
-        },
+        Image::Id(id) => arm.get::<Value>(&doing, id, &[]).await.map(|image| image.is_some()),
         // Whether one may read what others share is not the same as whether one may use it.
-        Image::Shared(_) | Image::Community(_) => Ok(()),
+        Image::Shared(_) | Image::Community(_) => return Ok(()),
+    };
+    match if_allowed(cx, found)? {
+        Some(false) => Err(missing()),
+        Some(true) | None => Ok(()),
     }
 }
 
-async fn nsg(arm: &Arm<'_>, state: &AzureState, names: &Names) -> Result<(), DriverError> {
+async fn nsg(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState, names: &Names) -> Result<(), DriverError> {
     if !state.nsg.starts_with('/') {
         return Ok(());
     }
     let doing = "the network security group can't be looked at";
-    match arm.get::<Resource<SecurityGroup>>(doing, &names.nsg, &[]).await? {
-        Some(_) => Ok(()),
-        None => Err(create::no_such_group(&state.nsg)),
+    match if_allowed(cx, arm.get::<Resource<SecurityGroup>>(doing, &names.nsg, &[]).await)? {
+        Some(None) => Err(create::no_such_group(&state.nsg)),
+        Some(Some(_)) | None => Ok(()),
     }
 }
 
 async fn usages(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<Option<Vec<Usage>>, DriverError> {
     let id = format!("{}/providers/Microsoft.Compute/locations/{}/usages", arm.subscription, state.location);
-    if_allowed(cx, arm.list("the quota can't be looked at", &id, &[]).await)
+    Ok(if_allowed(cx, arm.list("the quota can't be looked at", &id, &[]).await)?.flatten())
 }
 
 /// Whether there is room for as many processors as the size has.

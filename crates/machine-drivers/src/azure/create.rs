@@ -5,6 +5,7 @@ use machine_core::{Checkpoint, Cx, DriverError, DriverState, ErrorKind, Event, S
 use serde_json::{Value, json};
 
 use super::arm::{Arm, trouble_of};
+use super::check::if_allowed;
 use super::model::{
     AvailabilitySet, InstanceView, Interface, Network, Plain, PublicAddress, Resource, SecurityGroup, Vm,
 };
@@ -181,10 +182,10 @@ impl Create<'_> {
         let (state, id) = (&self.state, &self.names.nsg);
         let doing = "the network security group can't be made";
         if !state.nsg.is_empty() {
-            let there = self.arm.get::<Resource<SecurityGroup>>(doing, id, &[]).await?;
-            if there.is_some() {
-                return Ok(());
-            }
+            let there = self.arm.get::<Resource<SecurityGroup>>(doing, id, &[]).await;
+            // Who may use it in another group need not be allowed to look at it.
+            let there = if state.nsg.starts_with('/') { if_allowed(self.cx, there)? } else { Some(there?) };
+            let Some(None) = there else { return Ok(()) };
             if state.nsg.starts_with('/') {
                 return Err(no_such_group(&state.nsg));
             }

@@ -763,6 +763,33 @@ fn an_image_in_a_gallery_is_found() {
 }
 
 #[test]
+fn rights_on_the_resource_group_are_enough() {
+    let elsewhere = |what: &str| format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/x/providers/{what}");
+    let theirs = "resourceGroups/x/providers/Microsoft.Network/networkSecurityGroups/theirs";
+    for flags in [
+        vec![],
+        vec![("azure-image", text(elsewhere("Microsoft.Compute/images/i")))],
+        vec![("azure-nsg", text(format!("/subscriptions/{SUBSCRIPTION}/{theirs}")))],
+    ] {
+        let (cloud, bench) = (Cloud::new(), Bench::new());
+        {
+            let mut azure = cloud.double.provider();
+            azure.have("resourceGroups/docker-machine", json!({ "location": "westus" }));
+            azure.have("resourceGroups/x", json!({ "location": "westus" }));
+            azure.have(theirs, json!({ "location": "westus", "properties": { "securityRules": [] } }));
+            azure.narrow = true;
+        }
+        let held = cloud.double.provider().ids();
+        let driver = driver();
+        let wish = bench.wish(driver.as_ref(), &cloud.flags(&flags));
+        ok(block(driver.precreate(&bench.cx(), &wish)));
+        let state = ok(create(driver.as_ref(), &bench, &wish));
+        remove(&bench, &state);
+        assert_eq!(cloud.double.provider().ids(), held);
+    }
+}
+
+#[test]
 fn a_group_that_lists_show_empty_is_not_removed() {
     let (cloud, bench) = (Cloud::new(), Bench::new());
     cloud.double.provider().lag = 1000;
