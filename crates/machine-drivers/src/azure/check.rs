@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::arm::Arm;
 use super::create::{self, MAX_CUSTOM_DATA};
+use super::firewall;
 use super::flags::CUSTOM_DATA;
 use super::image::{Image, is_arm};
 use super::model::{Resource, SecurityGroup, Sku, Usage};
@@ -35,8 +36,34 @@ pub(super) fn files(state: &AzureState) -> Result<(), DriverError> {
     Ok(())
 }
 
-/// Asks Azure, everything at the same time.
-pub(super) async fn check(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<(), DriverError> {
+/// What was found free a moment ago, by the id of the machine to be: whether its resource group is there. A create that
+/// follows at once need not look again.
+#[derive(Debug, Default)]
+pub(super) struct Looked(Mutex<BTreeMap<String, (Instant, bool)>>);
+
+impl Looked {
+    /// Keeps what a look has found.
+    pub(super) fn keep(&self, vm: &str, group: bool) {
+        self.lock().insert(vm.to_owned(), (Instant::now(), group));
+    }
+
+    /// What was found, once; `None` where nobody has looked, or not lately.
+    pub(super) fn take(&self, vm: &str) -> Option<bool> {
+        let (when, group) = self.lock().remove(vm)?;
+        (when.elapsed() < LATELY).then_some(group)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Instant, bool)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For how long a look holds.
+const LATELY: Duration = Duration::from_secs(120);
+
+/// Asks Azure, everything at the same time. Whether the resource group is there.
+pub(super) async fn check(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<bool, DriverError> {
+    firewall::networks(state, cx.allow_from, cx.report)?;
     let names = Names::of(state, &arm.subscription);
     let (free, sku, image, usages, nsg) = tokio::join!(
         names_are_free(arm, cx, state, &names),

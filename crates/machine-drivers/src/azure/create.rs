@@ -29,6 +29,15 @@ struct Create<'a> {
     names: Names,
     mark: Mark,
     seed: &'a Seed,
+    /// From where the machine may be reached; empty for everywhere.
+    networks: Vec<String>,
+}
+
+/// What is there before anything is made.
+struct Around {
+    group: bool,
+    network: Option<Resource<Network>>,
+    set: Option<Resource<AvailabilitySet>>,
 }
 
 /// Makes the machine, or goes on. It returns once Azure has taken the order: how the machine comes up is seen by looking.
@@ -52,6 +61,7 @@ pub(super) async fn create(
         )
         .with_hint("make the file of --azure-custom-data smaller, or have it fetch the rest"));
     }
+    let networks = firewall::networks(&state, cx.allow_from, &Silent)?;
     let resumed = !state.os_disk_name.is_empty();
     if !resumed {
         let random = cloud::token()?;
@@ -61,7 +71,7 @@ pub(super) async fn create(
     save.save(&state.write()?)?;
     let _held = lock::making(cx.store_path, &state.subscription_id, cx.report).await?;
     let (names, mark) = (Names::of(&state, &arm.subscription), mark(&state));
-    let mut create = Create { arm, cx, state, names, mark, seed };
+    let mut create = Create { arm, cx, state, names, mark, seed, networks };
     if resumed && create.is_there().await? {
         let made = create.state.write()?;
         save.save(&made)?;
@@ -190,7 +200,7 @@ impl Create<'_> {
                 return Err(no_such_group(&state.nsg));
             }
         }
-        let rules = firewall::rules(state, self.cx.allow_from)?;
+        let rules = firewall::rules(state, &self.networks)?;
         let tags = if state.nsg.is_empty() { self.tags() } else { self.shared_tags() };
         let body = json!({
             "location": state.location,

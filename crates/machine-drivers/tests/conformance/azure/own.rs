@@ -921,3 +921,22 @@ fn the_longest_name_can_be_made() {
     ok(block(driver().remove(&named(&bench, &name), &state)));
     assert_eq!(cloud.double.provider().ids(), [group()]);
 }
+
+#[test]
+fn who_may_connect_is_not_narrowed_where_the_rules_are_others() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let networks = ["198.51.100.7/32".to_owned()];
+    let sixes = ["2001:db8::/32".to_owned()];
+    for (nsg, allow_from, kind) in
+        [("team", &networks, ErrorKind::Unsupported), ("", &sixes, ErrorKind::Config)]
+    {
+        let driver = driver();
+        let wish = bench.wish(driver.as_ref(), &cloud.flags(&[("azure-nsg", text(nsg))]));
+        let cx = || Cx { allow_from, ..bench.cx() };
+        let error = block(driver.precreate(&cx(), &wish)).unwrap_err();
+        assert_eq!(error.kind(), kind, "{}", full_text(&error));
+        let error = block(driver.create(&cx(), wish, &mut journal())).unwrap_err();
+        assert_eq!(error.kind(), kind, "{}", full_text(&error));
+        assert_eq!(cloud.double.provider().count(), 0);
+    }
+}
