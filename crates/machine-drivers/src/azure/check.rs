@@ -7,9 +7,9 @@ use super::arm::Arm;
 use super::create::{self, MAX_CUSTOM_DATA};
 use super::firewall;
 use super::flags::CUSTOM_DATA;
-use super::image::{Image, is_arm};
-use super::model::{Resource, SecurityGroup, Sku, Usage};
-use super::names::Names;
+use super::image::{self, Image, is_arm};
+use super::model::{Plain, Resource, SecurityGroup, Sku, Usage};
+use super::names::{Names, same};
 use super::state::AzureState;
 use crate::cloud::{self, Mark};
 
@@ -194,9 +194,18 @@ fn fits(state: &AzureState, sku: &Sku) -> Result<(), DriverError> {
             ));
         }
     }
+    if sku.capability("HyperVGenerations").eq_ignore_ascii_case("V1") && state.image == image::UBUNTU {
+        return Err(unmet(
+            format!(
+                "the size {size:?} starts images of generation 1 only, and {:?} is of generation 2",
+                state.image
+            ),
+            format!("give --azure-image {}, or another --azure-size", image::UBUNTU_GEN1),
+        ));
+    }
     if sku.capability("CpuArchitectureType") == "Arm64"
         && !is_arm(size)
-        && super::image::facts(&state.image).is_some()
+        && image::facts(&state.image).is_some()
     {
         return Err(unmet(
             format!("the size {size:?} has ARM processors, and the image {:?} is for others", state.image),

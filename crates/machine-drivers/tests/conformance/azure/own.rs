@@ -940,3 +940,18 @@ fn who_may_connect_is_not_narrowed_where_the_rules_are_others() {
         assert_eq!(cloud.double.provider().count(), 0);
     }
 }
+
+#[test]
+fn a_size_of_generation_1_wants_an_image_of_it() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let size = ("azure-size", text("Standard_D2_v2"));
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(std::slice::from_ref(&size)));
+    let error = block(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    let hint = error.hint().unwrap().to_owned();
+    let image = hint.split_whitespace().find(|word| word.contains(":latest")).unwrap().trim_end_matches(',');
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[size, ("azure-image", text(image))]));
+    ok(block(driver.precreate(&bench.cx(), &wish)));
+    assert!(ok(block(driver.prospect(&bench.cx(), &wish))).image.is_some());
+    remove(&bench, &ok(create(driver.as_ref(), &bench, &wish)));
+}
