@@ -7,6 +7,7 @@ use std::time::Duration;
 use machine_core::{DriverError, ErrorKind, Event, Reporter};
 use machine_http::Url;
 use machine_http::api::{Answer, Api, ApiError, Call, Poll, Refusal, Seen};
+use machine_http::header::{HeaderValue, IF_NONE_MATCH};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -181,6 +182,23 @@ impl<'a> Arm<'a> {
         let answer = answer.map_err(|error| trouble(doing, &error))?;
         let body = answer.json().map_err(|error| trouble(doing, &error))?;
         Ok(Put { answer, body })
+    }
+
+    /// As [`Self::put`], where nothing is there yet; `None` where something is.
+    pub(super) async fn put_new(
+        &self,
+        doing: &str,
+        id: &str,
+        body: &Value,
+    ) -> Result<Option<Put>, DriverError> {
+        let call =
+            Call::put(self.url(id, &[])?).json(body).header(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        let answer = match self.send(id, &call).await {
+            Err(error) if error.status() == Some(412) => return Ok(None),
+            answer => answer.map_err(|error| trouble(doing, &error))?,
+        };
+        let body = answer.json().map_err(|error| trouble(doing, &error))?;
+        Ok(Some(Put { answer, body }))
     }
 
     /// Makes something what it should be, and waits until it is.

@@ -1,5 +1,9 @@
 //! Can a machine be made? What Azure tells before anything is made: names, sizes, images, quota.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
 use machine_core::{Cx, DriverError, ErrorKind, Event};
 use serde_json::Value;
 
@@ -11,7 +15,7 @@ use super::image::{self, Image, is_arm};
 use super::model::{Plain, Resource, SecurityGroup, Sku, Usage};
 use super::names::{Names, same};
 use super::state::AzureState;
-use crate::cloud::{self, Mark};
+use crate::cloud;
 
 fn unmet(text: String, hint: impl Into<String>) -> DriverError {
     DriverError::new(ErrorKind::Precreate, text).with_hint(hint)
@@ -65,37 +69,45 @@ const LATELY: Duration = Duration::from_secs(120);
 pub(super) async fn check(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<bool, DriverError> {
     firewall::networks(state, cx.allow_from, cx.report)?;
     let names = Names::of(state, &arm.subscription);
-    let (free, sku, image, usages, nsg) = tokio::join!(
-        names_are_free(arm, cx, state, &names),
+    let (group, sku, image, usages, nsg) = tokio::join!(
+        names_are_free(arm, state, &names),
         size(arm, cx, state),
         image(arm, cx, state),
         usages(arm, cx, state),
         nsg(arm, cx, state, &names),
     );
-    free?;
+    let group = group?;
     let sku = sku?;
     image?;
     nsg?;
-    match sku.zip(usages?) {
-        Some((sku, usages)) => quota(state, &sku, &usages),
-        None => Ok(()),
+    if let Some((sku, usages)) = sku.zip(usages?) {
+        quota(state, &sku, &usages)?;
     }
+    Ok(group)
 }
 
-async fn names_are_free(
-    arm: &Arm<'_>,
-    cx: &Cx<'_>,
-    state: &AzureState,
-    names: &Names,
-) -> Result<(), DriverError> {
-    match create::named(arm, state, names).await? {
-        None => Ok(()),
-        // Nothing with our mark may have the name either: no record knows of it.
-        Some(there) => {
-            let nobody = Mark { store: String::new(), machine: cx.name.to_string() };
-            create::others(&there, state, names, &nobody)
+/// Nobody has the machine's names, not even with our mark: no record knows of it then. Whether the resource group is there.
+/// Lists are minutes behind: what is new is not in them, so the machine is looked at itself; what is gone still is, so what
+/// they show is looked at again.
+async fn names_are_free(arm: &Arm<'_>, state: &AzureState, names: &Names) -> Result<bool, DriverError> {
+    let doing = format!("the resource group {:?} can't be looked at", state.resource_group);
+    let filter = format!("substringof('{}', name)", state.base.machine_name);
+    let (inside, named) = (format!("{}/resources", names.group), [("$filter", filter.as_str())]);
+    let (vm, alike) = tokio::join!(
+        arm.get::<Resource<Plain>>(&doing, &names.vm, &[]),
+        arm.list::<Resource<Plain>>(&doing, &inside, &named),
+    );
+    if vm?.is_some() {
+        return Err(create::taken(state, names, &names.vm));
+    }
+    let Some(alike) = alike? else { return Ok(false) };
+    let own = names.own(state);
+    for thing in alike.iter().filter(|thing| own.iter().any(|id| same(id, &thing.id))) {
+        if arm.get::<Resource<Plain>>(&doing, &thing.id, &[]).await?.is_some() {
+            return Err(create::taken(state, names, &thing.id));
         }
     }
+    Ok(true)
 }
 
 /// Only those who may read what lies outside of the resource group learn of it beforehand; the others when the machine is

@@ -36,6 +36,7 @@ pub use state::AzureState;
 use crate::cloud::{self, Clients};
 use arm::Arm;
 use credentials::{SignIn, Tokens};
+use names::Names;
 
 /// The driver's name.
 pub const NAME: &str = "azure";
@@ -45,6 +46,7 @@ pub struct Azure {
     spec: DriverSpec,
     clients: Clients,
     tokens: Tokens,
+    looked: check::Looked,
 }
 
 impl Azure {
@@ -65,7 +67,12 @@ impl Azure {
             flags: Cow::Borrowed(flags::FLAGS),
             capabilities,
         };
-        Self { spec, clients: Clients::default(), tokens: Tokens::default() }
+        Self {
+            spec,
+            clients: Clients::default(),
+            tokens: Tokens::default(),
+            looked: check::Looked::default(),
+        }
     }
 
     /// Signs in where a machine's record says. `ask` says whether a person may be asked to open a page.
@@ -116,7 +123,9 @@ impl Driver for Azure {
         let state = AzureState::of_machine(wish)?;
         check::files(&state)?;
         let arm = self.arm_of(cx, &state).await?;
-        check::check(&arm, cx, &state).await
+        let group = check::check(&arm, cx, &state).await?;
+        self.looked.keep(&Names::of(&state, &arm.subscription).vm, group);
+        Ok(())
     }
 
     async fn prospect(&self, _cx: &Cx<'_>, wish: &DriverState) -> Result<Prospect, DriverError> {
@@ -136,7 +145,8 @@ impl Driver for Azure {
     ) -> Result<DriverState, DriverError> {
         let state = AzureState::of_machine(&wish)?;
         let arm = self.arm_of(cx, &state).await?;
-        create::create(&arm, cx, state, save).await
+        let looked = self.looked.take(&Names::of(&state, &arm.subscription).vm);
+        create::create(&arm, cx, state, looked, save).await
     }
 
     async fn observe(&self, cx: &Cx<'_>, state: &DriverState) -> Result<Observed, DriverError> {

@@ -25,6 +25,11 @@ pub(super) struct Resource<P> {
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) location: String,
+    /// Of an availability set: its kind.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) sku: Kind,
     /// Of a disk: the machine that it is in; empty where it is in none.
     #[serde(default, deserialize_with = "or_default")]
     pub(super) managed_by: String,
@@ -32,6 +37,14 @@ pub(super) struct Resource<P> {
     pub(super) tags: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) properties: P,
+}
+
+/// The kind of a resource.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Kind {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) name: String,
 }
 
 /// Resources whose properties nobody reads.

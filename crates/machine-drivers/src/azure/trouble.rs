@@ -122,6 +122,7 @@ fn permission(code: &str) -> Option<(ErrorKind, &'static str)> {
 fn capacity(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
     let code = refusal.code.as_str();
     let quota = |hint| Some((ErrorKind::Quota, hint));
+    let says = |word: &str| refusal.message.to_ascii_lowercase().contains(word);
     match code {
         "SkuNotAvailable" | "SKUNotAvailable" => quota(
             "this size is not to be had there now: `az vm list-skus -l REGION --zone` shows which are; take another --azure-size, --azure-location or --azure-availability-zone",
@@ -138,7 +139,11 @@ fn capacity(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
         ),
         "QuotaExceeded" | "ResourceQuotaExceeded" => quota(hint::QUOTA),
         // The same code stands for other things that are not allowed.
-        "OperationNotAllowed" if refusal.message.to_ascii_lowercase().contains("quota") => quota(hint::QUOTA),
+        "OperationNotAllowed" if says("quota") => quota(hint::QUOTA),
+        "OperationNotAllowed" if says("availability set") && says("managed") => Some((
+            ErrorKind::Config,
+            "the availability set is of the kind for disks in storage accounts, which are closed: give another --azure-availability-set",
+        )),
         _ if code.ends_with("CountLimitReached") || code.ends_with("QuotaExceeded") => quota(hint::QUOTA),
         _ => None,
     }
@@ -170,6 +175,9 @@ fn wishes(code: &str) -> Option<(ErrorKind, &'static str)> {
         }
         "InvalidResourceLocation" | "InvalidResourceGroupLocation" => config(
             "it exists in another region: take another --azure-resource-group, --azure-vnet or --azure-availability-set",
+        ),
+        "InvalidResourceReference" => config(
+            "what the machine is to stand in is not there, or is in another region than --azure-location: name others with --azure-vnet and --azure-nsg",
         ),
         "DnsRecordInUse" => config("somebody has this DNS label: take another --azure-dns"),
         "PrivateIPAddressInUse" | "PrivateIPAddressNotInSubnet" | "PrivateIPAddressInReservedRange" => {

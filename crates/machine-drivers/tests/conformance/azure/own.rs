@@ -873,6 +873,54 @@ fn a_record_of_which_nothing_was_asked_for_yet_removes_nothing() {
 }
 
 #[test]
+fn a_machine_that_lists_do_not_show_is_not_written_over() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let held = theirs(&cloud);
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    let error = block(driver.precreate(&bench.cx(), &wish)).unwrap_err();
+    assert!(error.to_string().contains("Virtual Machine with name conformance already exists"));
+    let mut journal = journal();
+    let error = block(driver.create(&bench.cx(), wish.clone(), &mut journal)).unwrap_err();
+    assert!(error.to_string().contains("already exists"), "{}", full_text(&error));
+    assert!(!cloud.asked().iter().any(|line| line.starts_with("PUT")), "something was put");
+    remove(&bench, &journal.last_or(&wish));
+    assert_eq!(cloud.double.provider().ids(), held);
+}
+
+#[test]
+fn a_machine_that_comes_between_is_not_written_over() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    cloud.double.provider().have("resourceGroups/docker-machine", json!({ "location": "westus" }));
+    ok(block(driver.precreate(&bench.cx(), &wish)));
+    let vm = "resourceGroups/docker-machine/providers/Microsoft.Compute/virtualMachines/conformance";
+    let body = json!({ "location": "westus", "tags": { "whose": "theirs" } });
+    cloud.double.provider().have(vm, body.clone());
+    let mut journal = journal();
+    let error = block(driver.create(&bench.cx(), wish, &mut journal)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precreate, "{}", full_text(&error));
+    assert_eq!(cloud.double.provider().body(vm), Some(&body));
+    remove(&bench, journal.saved.last().unwrap());
+    let left = cloud.double.provider().ids();
+    assert_eq!(left, [group(), format!("/subscriptions/{SUBSCRIPTION}/{vm}")]);
+}
+
+#[test]
+fn a_name_can_be_used_again_at_once() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    cloud.double.provider().lag = 1000;
+    let state = made(&cloud, &bench, &[]);
+    cloud.double.provider().unlist(0);
+    remove(&bench, &state);
+    let driver = driver();
+    let wish = bench.wish(driver.as_ref(), &cloud.flags(&[]));
+    ok(block(driver.precreate(&bench.cx(), &wish)));
+    remove(&bench, &ok(create(driver.as_ref(), &bench, &wish)));
+}
+
+#[test]
 fn a_machine_that_lost_its_tags_is_removed_all_the_same() {
     let (cloud, bench) = (Cloud::new(), Bench::new());
     let state = made(&cloud, &bench, &[]);
@@ -942,6 +990,59 @@ fn who_may_connect_is_not_narrowed_where_the_rules_are_others() {
 }
 
 #[test]
+fn a_set_of_the_old_kind_is_left_out() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let set = |name: &str| {
+        format!("resourceGroups/docker-machine/providers/Microsoft.Compute/availabilitySets/{name}")
+    };
+    {
+        let mut azure = cloud.double.provider();
+        azure.have("resourceGroups/docker-machine", json!({ "location": "westus" }));
+        for name in ["docker-machine", "mine"] {
+            azure.have(&set(name), json!({ "location": "westus", "sku": { "name": "Classic" } }));
+        }
+    }
+    let held = cloud.double.provider().ids();
+    let state = made(&cloud, &bench, &[]);
+    assert_eq!(
+        put(&cloud.double.take_exchanges(), "virtualMachines")["properties"]["availabilitySet"],
+        Value::Null
+    );
+    assert!(bench.heard.text().contains("stands in none"));
+    remove(&bench, &state);
+    // One that was asked for is an error.
+    let wish = bench.wish(driver().as_ref(), &cloud.flags(&[("azure-availability-set", text("mine"))]));
+    let error = create(driver().as_ref(), &bench, &wish).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precreate, "{}", full_text(&error));
+    assert!(error.hint().unwrap().contains("--azure-availability-set"));
+    assert_eq!(cloud.double.provider().ids(), held);
+}
+
+#[test]
+fn what_is_shared_in_another_region_is_seen_before_anything_is_put() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let first = MachineName::new("first").unwrap();
+    let wish = wish_of(&cloud, &bench, &first, &[]);
+    ok(block(driver().create(&named(&bench, &first), wish, &mut journal())));
+    let held = cloud.double.provider().ids();
+    let there = ("azure-location", text("West Europe"));
+    let vnet = ("azure-vnet", text("europe"));
+    for (flags, hint) in [
+        (vec![there.clone()], "--azure-vnet"),
+        (vec![there.clone(), vnet.clone()], "--azure-availability-set"),
+    ] {
+        let wish = bench.wish(driver().as_ref(), &cloud.flags(&flags));
+        let error = create(driver().as_ref(), &bench, &wish).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Precreate, "{}", full_text(&error));
+        assert!(error.hint().unwrap().contains(hint), "{}", full_text(&error));
+        assert_eq!(cloud.double.provider().ids(), held);
+    }
+    let state = made(&cloud, &bench, &[there, vnet, ("azure-availability-set", text("europe"))]);
+    remove(&bench, &state);
+    assert_eq!(cloud.double.provider().ids(), held);
+}
+
+#[test]
 fn a_size_of_generation_1_wants_an_image_of_it() {
     let (cloud, bench) = (Cloud::new(), Bench::new());
     let size = ("azure-size", text("Standard_D2_v2"));
@@ -954,4 +1055,45 @@ fn a_size_of_generation_1_wants_an_image_of_it() {
     ok(block(driver.precreate(&bench.cx(), &wish)));
     assert!(ok(block(driver.prospect(&bench.cx(), &wish))).image.is_some());
     remove(&bench, &ok(create(driver.as_ref(), &bench, &wish)));
+}
+
+#[test]
+fn a_subnet_in_a_network_of_others_is_never_forgotten() {
+    let refused = || {
+        let body = json!({ "error": { "code": "PublicIPCountLimitReached", "message": "no more" } });
+        Trouble::Answer(machine_testkit::double::Reply::json(400, &body))
+    };
+    let network = "resourceGroups/net-rg/providers/Microsoft.Network/virtualNetworks/corp";
+    for (kind, trouble) in [
+        ("publicIPAddresses", refused()),
+        ("networkSecurityGroups", refused()),
+        ("subnets", Trouble::LostReply),
+    ] {
+        let (cloud, bench) = (Cloud::new(), Bench::new());
+        {
+            let mut azure = cloud.double.provider();
+            azure.have("resourceGroups/net-rg", json!({ "location": "westus" }));
+            let space = json!({ "addressSpace": { "addressPrefixes": ["192.168.0.0/16"] } });
+            azure.have(network, json!({ "location": "westus", "properties": space }));
+        }
+        let held = cloud.double.provider().ids();
+        cloud.double.trouble(1, trouble, move |request| {
+            request.method == "PUT" && request.path.contains(&format!("/{kind}/"))
+        });
+        let driver = driver();
+        let wish = bench.wish(driver.as_ref(), &cloud.flags(&[("azure-vnet", text("net-rg:corp"))]));
+        let mut journal = journal();
+        let made = block(driver.create(&bench.cx(), wish.clone(), &mut journal));
+        assert_eq!(made.is_ok(), kind == "subnets", "{kind}");
+        assert!(
+            cloud.double.provider().body(&format!("{network}/subnets/docker-machine")).is_some(),
+            "{kind}"
+        );
+        // It goes on, and still knows.
+        let state = ok(create(driver.as_ref(), &bench, &journal.last_or(&wish)));
+        remove(&bench, &state);
+        let mut left = cloud.double.provider().ids();
+        left.retain(|id| *id != group());
+        assert_eq!(left, held, "{kind}");
+    }
 }
