@@ -7,12 +7,13 @@ use std::time::Duration;
 use machine_core::{DriverError, ErrorKind, Event, Reporter};
 use machine_http::Url;
 use machine_http::api::{Answer, Api, ApiError, Call, Poll, Refusal, Seen};
+use machine_http::header::{HeaderValue, IF_NONE_MATCH};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::credentials::Granted;
 use super::model::List;
-use super::trouble::{READING, dialect};
+use super::trouble::{READING, dialect, is_gone};
 use crate::cloud;
 
 /// Versions of the APIs: of those that Microsoft's clouds all have, the newest. Source: Azure/azure-rest-api-specs,
@@ -20,6 +21,7 @@ use crate::cloud;
 const COMPUTE: &str = "2024-11-01";
 const DISKS: &str = "2024-03-02";
 const SKUS: &str = "2021-07-01";
+const GALLERIES: &str = "2023-07-03";
 const NETWORK: &str = "2024-07-01";
 const RESOURCES: &str = "2024-11-01";
 const STORAGE: &str = "2023-05-01";
@@ -46,6 +48,7 @@ fn version(id: &str) -> &'static str {
     match provider.split('/').next().unwrap_or_default() {
         "microsoft.compute" if kind == "disks" => DISKS,
         "microsoft.compute" if kind == "skus" => SKUS,
+        "microsoft.compute" if kind == "galleries" => GALLERIES,
         "microsoft.compute" => COMPUTE,
         "microsoft.network" => NETWORK,
         "microsoft.storage" => STORAGE,
@@ -146,7 +149,7 @@ impl<'a> Arm<'a> {
     ) -> Result<Option<T>, DriverError> {
         match self.send(id, &Call::get(self.url(id, query)?)).await {
             Ok(answer) => answer.json().map(Some).map_err(|error| trouble(doing, &error)),
-            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) if nothing_there(&error) => Ok(None),
             Err(error) => Err(trouble(doing, &error)),
         }
     }
@@ -161,7 +164,7 @@ impl<'a> Arm<'a> {
         let (mut all, mut url) = (Vec::new(), self.url(id, query)?);
         loop {
             let answer = match self.send(id, &Call::get(url)).await {
-                Err(error) if error.is_not_found() && all.is_empty() => return Ok(None),
+                Err(error) if nothing_there(&error) && all.is_empty() => return Ok(None),
                 answer => answer.map_err(|error| trouble(doing, &error))?,
             };
             let page: List<T> = answer.json().map_err(|error| trouble(doing, &error))?;
@@ -179,6 +182,23 @@ impl<'a> Arm<'a> {
         let answer = answer.map_err(|error| trouble(doing, &error))?;
         let body = answer.json().map_err(|error| trouble(doing, &error))?;
         Ok(Put { answer, body })
+    }
+
+    /// As [`Self::put`], where nothing is there yet; `None` where something is.
+    pub(super) async fn put_new(
+        &self,
+        doing: &str,
+        id: &str,
+        body: &Value,
+    ) -> Result<Option<Put>, DriverError> {
+        let call =
+            Call::put(self.url(id, &[])?).json(body).header(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        let answer = match self.send(id, &call).await {
+            Err(error) if error.status() == Some(412) => return Ok(None),
+            answer => answer.map_err(|error| trouble(doing, &error))?,
+        };
+        let body = answer.json().map_err(|error| trouble(doing, &error))?;
+        Ok(Some(Put { answer, body }))
     }
 
     /// Makes something what it should be, and waits until it is.
@@ -252,17 +272,8 @@ impl<'a> Arm<'a> {
                 Ok(Ok(true))
             }
             Ok(answer) => Ok(Ok(answer.status != 204)),
-            Err(error) if error.is_not_found() => Ok(Ok(false)),
+            Err(error) if nothing_there(&error) => Ok(Ok(false)),
             Err(error) => Ok(Err(error)),
-        }
-    }
-
-    /// Has something removed, and does not wait until it is gone. Whether it was there.
-    pub(super) async fn begin_delete(&self, doing: &str, id: &str) -> Result<bool, DriverError> {
-        match self.send(id, &Call::delete(self.url(id, &[])?)).await {
-            Ok(answer) => Ok(answer.status != 204),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(trouble(doing, &error)),
         }
     }
 
@@ -292,7 +303,7 @@ impl<'a> Arm<'a> {
         cloud::wait_as(self.report, &wait, || async {
             let answer = match self.api().send(&call).await {
                 // Where what it was about is gone, it may be, too.
-                Err(error) if error.is_not_found() => return Ok(Seen::Done(())),
+                Err(error) if nothing_there(&error) => return Ok(Seen::Done(())),
                 answer => answer.map_err(|error| trouble(doing, &error))?,
             };
             if by_status.is_empty() {
@@ -315,6 +326,11 @@ impl Put {
     pub(super) fn body(&self) -> &Value {
         &self.body
     }
+}
+
+/// Whether a call failed because nothing is there.
+fn nothing_there(error: &ApiError) -> bool {
+    error.refusal().is_some_and(is_gone)
 }
 
 /// How long an answer wants us to wait.
@@ -361,6 +377,9 @@ mod tests {
         assert_eq!(version(&format!("{group}/providers/Microsoft.Network/publicIPAddresses/x")), NETWORK);
         assert_eq!(version("/subscriptions/s/providers/Microsoft.Compute/skus"), SKUS);
         assert_eq!(version("/subscriptions/s/providers/Microsoft.Compute"), COMPUTE);
+        let image = "providers/Microsoft.Compute/galleries/g/images/i/versions/1.0.0";
+        assert_eq!(version(&format!("{group}/{image}")), GALLERIES);
+        assert_eq!(version(&format!("{group}/providers/Microsoft.Compute/images/i")), COMPUTE);
         assert_eq!(namespace("/subscriptions/s/providers/Microsoft.Compute/skus"), Some("Microsoft.Compute"));
     }
 }

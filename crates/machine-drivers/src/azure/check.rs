@@ -1,16 +1,21 @@
 //! Can a machine be made? What Azure tells before anything is made: names, sizes, images, quota.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
 use machine_core::{Cx, DriverError, ErrorKind, Event};
 use serde_json::Value;
 
 use super::arm::Arm;
 use super::create::{self, MAX_CUSTOM_DATA};
+use super::firewall;
 use super::flags::CUSTOM_DATA;
-use super::image::{Image, is_arm};
-use super::model::{Resource, SecurityGroup, Sku, Usage};
-use super::names::Names;
+use super::image::{self, Image, is_arm};
+use super::model::{Plain, Resource, SecurityGroup, Sku, Usage};
+use super::names::{Names, same};
 use super::state::AzureState;
-use crate::cloud::{self, Mark};
+use crate::cloud;
 
 fn unmet(text: String, hint: impl Into<String>) -> DriverError {
     DriverError::new(ErrorKind::Precreate, text).with_hint(hint)
@@ -35,44 +40,79 @@ pub(super) fn files(state: &AzureState) -> Result<(), DriverError> {
     Ok(())
 }
 
-/// Asks Azure, everything at the same time.
-pub(super) async fn check(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<(), DriverError> {
+/// What was found free a moment ago, by the id of the machine to be: whether its resource group is there. A create that
+/// follows at once need not look again.
+#[derive(Debug, Default)]
+pub(super) struct Looked(Mutex<BTreeMap<String, (Instant, bool)>>);
+
+impl Looked {
+    /// Keeps what a look has found.
+    pub(super) fn keep(&self, vm: &str, group: bool) {
+        self.lock().insert(vm.to_owned(), (Instant::now(), group));
+    }
+
+    /// What was found, once; `None` where nobody has looked, or not lately.
+    pub(super) fn take(&self, vm: &str) -> Option<bool> {
+        let (when, group) = self.lock().remove(vm)?;
+        (when.elapsed() < LATELY).then_some(group)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Instant, bool)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For how long a look holds.
+const LATELY: Duration = Duration::from_secs(120);
+
+/// Asks Azure, everything at the same time. Whether the resource group is there.
+pub(super) async fn check(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<bool, DriverError> {
+    firewall::networks(state, cx.allow_from, cx.report)?;
     let names = Names::of(state, &arm.subscription);
-    let (free, sku, image, usages, nsg) = tokio::join!(
-        names_are_free(arm, cx, state, &names),
+    let (group, sku, image, usages, nsg) = tokio::join!(
+        names_are_free(arm, state, &names),
         size(arm, cx, state),
-        image(arm, state),
+        image(arm, cx, state),
         usages(arm, cx, state),
-        nsg(arm, state, &names),
+        nsg(arm, cx, state, &names),
     );
-    free?;
+    let group = group?;
     let sku = sku?;
     image?;
     nsg?;
-    match sku.zip(usages?) {
-        Some((sku, usages)) => quota(state, &sku, &usages),
-        None => Ok(()),
+    if let Some((sku, usages)) = sku.zip(usages?) {
+        quota(state, &sku, &usages)?;
     }
+    Ok(group)
 }
 
-async fn names_are_free(
-    arm: &Arm<'_>,
-    cx: &Cx<'_>,
-    state: &AzureState,
-    names: &Names,
-) -> Result<(), DriverError> {
-    match create::named(arm, state, names).await? {
-        None => Ok(()),
-        // Nothing with our mark may have the name either: no record knows of it.
-        Some(there) => {
-            let nobody = Mark { store: String::new(), machine: cx.name.to_string() };
-            create::others(&there, state, names, &nobody)
+/// Nobody has the machine's names, not even with our mark: no record knows of it then. Whether the resource group is there.
+/// Lists are minutes behind: what is new is not in them, so the machine is looked at itself; what is gone still is, so what
+/// they show is looked at again.
+async fn names_are_free(arm: &Arm<'_>, state: &AzureState, names: &Names) -> Result<bool, DriverError> {
+    let doing = format!("the resource group {:?} can't be looked at", state.resource_group);
+    let filter = format!("substringof('{}', name)", state.base.machine_name);
+    let (inside, named) = (format!("{}/resources", names.group), [("$filter", filter.as_str())]);
+    let (vm, alike) = tokio::join!(
+        arm.get::<Resource<Plain>>(&doing, &names.vm, &[]),
+        arm.list::<Resource<Plain>>(&doing, &inside, &named),
+    );
+    if vm?.is_some() {
+        return Err(create::taken(state, names, &names.vm));
+    }
+    let Some(alike) = alike? else { return Ok(false) };
+    let own = names.own(state);
+    for thing in alike.iter().filter(|thing| own.iter().any(|id| same(id, &thing.id))) {
+        if arm.get::<Resource<Plain>>(&doing, &thing.id, &[]).await?.is_some() {
+            return Err(create::taken(state, names, &thing.id));
         }
     }
+    Ok(true)
 }
 
-/// Only those who may read a region's sizes and quota learn of them beforehand; the others when the machine is made.
-fn if_allowed<T>(cx: &Cx<'_>, asked: Result<Option<T>, DriverError>) -> Result<Option<T>, DriverError> {
+/// Only those who may read what lies outside of the resource group learn of it beforehand; the others when the machine is
+/// made. `None` where it is not known.
+pub(super) fn if_allowed<T>(cx: &Cx<'_>, asked: Result<T, DriverError>) -> Result<Option<T>, DriverError> {
     match asked {
         Err(error)
             if error.kind() == ErrorKind::Credentials
@@ -81,7 +121,7 @@ fn if_allowed<T>(cx: &Cx<'_>, asked: Result<Option<T>, DriverError>) -> Result<O
             cx.report.report(Event::Debug(format!("azure: {error}")));
             Ok(None)
         }
-        other => other,
+        other => other.map(Some),
     }
 }
 
@@ -91,7 +131,7 @@ async fn size(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<Option<S
     let filter = format!("location eq '{}'", state.location);
     let doing = format!("the sizes of the region {:?} can't be listed", state.location);
     let asked = arm.list::<Sku>(&doing, &id, &[("$filter", &filter)]).await;
-    let Some(mut skus) = if_allowed(cx, asked)? else { return Ok(None) };
+    let Some(mut skus) = if_allowed(cx, asked)?.flatten() else { return Ok(None) };
     skus.retain(|sku| sku.resource_type.eq_ignore_ascii_case("virtualMachines"));
     if skus.is_empty() {
         return Err(unmet(
@@ -166,9 +206,18 @@ fn fits(state: &AzureState, sku: &Sku) -> Result<(), DriverError> {
             ));
         }
     }
+    if sku.capability("HyperVGenerations").eq_ignore_ascii_case("V1") && state.image == image::UBUNTU {
+        return Err(unmet(
+            format!(
+                "the size {size:?} starts images of generation 1 only, and {:?} is of generation 2",
+                state.image
+            ),
+            format!("give --azure-image {}, or another --azure-size", image::UBUNTU_GEN1),
+        ));
+    }
     if sku.capability("CpuArchitectureType") == "Arm64"
         && !is_arm(size)
-        && super::image::facts(&state.image).is_some()
+        && image::facts(&state.image).is_some()
     {
         return Err(unmet(
             format!("the size {size:?} has ARM processors, and the image {:?} is for others", state.image),
@@ -179,7 +228,7 @@ fn fits(state: &AzureState, sku: &Sku) -> Result<(), DriverError> {
 }
 
 /// The image can be had in the region.
-async fn image(arm: &Arm<'_>, state: &AzureState) -> Result<(), DriverError> {
+async fn image(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<(), DriverError> {
     let doing = format!("the image {:?} can't be looked up", state.image);
     let missing = || {
         unmet(
@@ -187,44 +236,45 @@ async fn image(arm: &Arm<'_>, state: &AzureState) -> Result<(), DriverError> {
             format!("`docker-machine azure vm image list --location {}` shows images", state.location),
         )
     };
-    match Image::parse(&state.image)? {
+    let found = match Image::parse(&state.image)? {
         Image::Urn([publisher, offer, sku, version]) => {
             let versions = format!(
                 "{}/providers/Microsoft.Compute/locations/{}/publishers/{publisher}/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions",
                 arm.subscription, state.location
             );
-            let found = if version.eq_ignore_ascii_case("latest") {
+            if version.eq_ignore_ascii_case("latest") {
                 let query = [("$top", "1"), ("$orderby", "name desc")];
-                let versions: Option<Vec<Value>> = arm.get(&doing, &versions, &query).await?;
-                versions.is_some_and(|versions| !versions.is_empty())
+                let versions = arm.get::<Vec<Value>>(&doing, &versions, &query).await;
+                versions.map(|versions| versions.is_some_and(|versions| !versions.is_empty()))
             } else {
-                arm.get::<Value>(&doing, &format!("{versions}/{version}"), &[]).await?.is_some()
-            };
-            if found { Ok(()) } else { Err(missing()) }
+                let version = arm.get::<Value>(&doing, &format!("{versions}/{version}"), &[]).await;
+                version.map(|version| version.is_some())
+            }
         }
-        Image::Id(id) => match arm.get::<Value>(&doing, id, &[]).await? {
-            Some(_) => Ok(()),
-            None => Err(missing()),
-        },
+        Image::Id(id) => arm.get::<Value>(&doing, id, &[]).await.map(|image| image.is_some()),
         // Whether one may read what others share is not the same as whether one may use it.
-        Image::Shared(_) | Image::Community(_) => Ok(()),
+        Image::Shared(_) | Image::Community(_) => return Ok(()),
+    };
+    match if_allowed(cx, found)? {
+        Some(false) => Err(missing()),
+        Some(true) | None => Ok(()),
     }
 }
 
-async fn nsg(arm: &Arm<'_>, state: &AzureState, names: &Names) -> Result<(), DriverError> {
+async fn nsg(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState, names: &Names) -> Result<(), DriverError> {
     if !state.nsg.starts_with('/') {
         return Ok(());
     }
     let doing = "the network security group can't be looked at";
-    match arm.get::<Resource<SecurityGroup>>(doing, &names.nsg, &[]).await? {
-        Some(_) => Ok(()),
-        None => Err(create::no_such_group(&state.nsg)),
+    match if_allowed(cx, arm.get::<Resource<SecurityGroup>>(doing, &names.nsg, &[]).await)? {
+        Some(None) => Err(create::no_such_group(&state.nsg)),
+        Some(Some(_)) | None => Ok(()),
     }
 }
 
 async fn usages(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<Option<Vec<Usage>>, DriverError> {
     let id = format!("{}/providers/Microsoft.Compute/locations/{}/usages", arm.subscription, state.location);
-    if_allowed(cx, arm.list("the quota can't be looked at", &id, &[]).await)
+    Ok(if_allowed(cx, arm.list("the quota can't be looked at", &id, &[]).await)?.flatten())
 }
 
 /// Whether there is room for as many processors as the size has.

@@ -1,14 +1,16 @@
 //! From a wish to a virtual machine: what it needs around it is made at the same time, each under a name that is on disk
 //! before.
 
-use machine_core::{Checkpoint, Cx, DriverError, DriverState, ErrorKind, Event, Seed};
+use futures_util::future::try_join_all;
+use machine_core::{Checkpoint, Cx, DriverError, DriverState, ErrorKind, Event, Seed, Silent};
 use serde_json::{Value, json};
 
 use super::arm::{Arm, trouble_of};
+use super::check::if_allowed;
 use super::model::{
     AvailabilitySet, InstanceView, Interface, Network, Plain, PublicAddress, Resource, SecurityGroup, Vm,
 };
-use super::names::{Names, mark, same};
+use super::names::{self, Names, mark, same};
 use super::state::AzureState;
 use super::{firewall, flags, image, lock};
 use crate::cloud::{self, Mark};
@@ -16,6 +18,8 @@ use crate::cloud::{self, Mark};
 /// How much user data a machine can be given, bytes before they are encoded. Source: `customData` of
 /// Microsoft.Compute/virtualMachines.
 pub(super) const MAX_CUSTOM_DATA: usize = 65_535;
+/// The kind of an availability set whose machines have managed disks.
+const ALIGNED: &str = "Aligned";
 /// The private networks of a network that is made, as docker/machine has them, but that what it took for 10.0.0.0/8
 /// reached beyond.
 const PRIVATE: [&str; 3] = ["192.168.0.0/16", "10.0.0.0/8", "172.16.0.0/12"];
@@ -28,13 +32,24 @@ struct Create<'a> {
     names: Names,
     mark: Mark,
     seed: &'a Seed,
+    /// From where the machine may be reached; empty for everywhere.
+    networks: Vec<String>,
+}
+
+/// What is there before anything is made.
+struct Around {
+    group: bool,
+    network: Option<Resource<Network>>,
+    set: Option<Resource<AvailabilitySet>>,
 }
 
 /// Makes the machine, or goes on. It returns once Azure has taken the order: how the machine comes up is seen by looking.
+/// `looked` is whether the resource group is there, where a look has found a moment ago that the names are free.
 pub(super) async fn create(
     arm: &Arm<'_>,
     cx: &Cx<'_>,
     mut state: AzureState,
+    looked: Option<bool>,
     save: &mut dyn Checkpoint,
 ) -> Result<DriverState, DriverError> {
     let seed = cx.seed.ok_or_else(|| {
@@ -51,23 +66,25 @@ pub(super) async fn create(
         )
         .with_hint("make the file of --azure-custom-data smaller, or have it fetch the rest"));
     }
+    let networks = firewall::networks(&state, cx.allow_from, &Silent)?;
     let resumed = !state.os_disk_name.is_empty();
     if !resumed {
         let random = cloud::token()?;
-        state.os_disk_name = format!("{}-os-disk-{}", state.base.machine_name, &random[..8]);
         state.store_id = Mark::of(cx).store;
+        state.os_disk_name = names::disk(&state.base.machine_name, &state.store_id, &random);
     }
     save.save(&state.write()?)?;
     let _held = lock::making(cx.store_path, &state.subscription_id, cx.report).await?;
     let (names, mark) = (Names::of(&state, &arm.subscription), mark(&state));
-    let mut create = Create { arm, cx, state, names, mark, seed };
+    let mut create = Create { arm, cx, state, names, mark, seed, networks };
     if resumed && create.is_there().await? {
         let made = create.state.write()?;
         save.save(&made)?;
         return Ok(made);
     }
-    create.group().await?;
-    let subnet = create.surroundings().await?;
+    let around = create.look(looked, save).await?;
+    create.group(&around).await?;
+    let subnet = create.surroundings(around).await?;
     save.save(&create.state.write()?)?;
     create.interface(&subnet).await?;
     save.save(&create.state.write()?)?;
@@ -94,10 +111,73 @@ impl Create<'_> {
         json!(Mark { machine: String::new(), ..self.mark.clone() }.pairs())
     }
 
-    /// The resource group is there, and nobody else has our names in it.
-    async fn group(&self) -> Result<(), DriverError> {
-        if let Some(there) = named(self.arm, &self.state, &self.names).await? {
-            return others(&there, &self.state, &self.names, &self.mark);
+    /// Looks at what is there before anything is made: names that somebody else has, shared things in which the machine can't
+    /// stand. What follows from that for the record is on disk then.
+    async fn look(&mut self, looked: Option<bool>, save: &mut dyn Checkpoint) -> Result<Around, DriverError> {
+        let doing = "what is there already can't be looked at";
+        let (arm, names, before) = (self.arm, &self.names, self.state.clone());
+        let set =
+            async { if self.state.in_set() { arm.get(doing, &names.set, &[]).await } else { Ok(None) } };
+        let (group, network, set) =
+            tokio::join!(self.group_is_there(looked), arm.get(doing, &names.network, &[]), set);
+        let around = Around { group: group?, network: network?, set: set? };
+        if let Some(network) = &around.network {
+            is_near(&self.state, "virtual network", network, "azure-vnet")?;
+            // Nothing marks a subnet that is made in somebody else's network but the record.
+            let ours = network.is_of_store(&self.mark) || has_subnet(Some(network), &self.state.subnet_name);
+            self.state.subnet_made |= !ours;
+        }
+        if let Some(set) = &around.set {
+            is_near(&self.state, "availability set", set, "azure-availability-set")?;
+            self.takes_managed_disks(set)?;
+        }
+        if self.state != before {
+            save.save(&self.state.write()?)?;
+        }
+        Ok(around)
+    }
+
+    /// Whether the resource group is there. Somebody else's things must not have our names in it: a PUT would change them.
+    async fn group_is_there(&self, looked: Option<bool>) -> Result<bool, DriverError> {
+        if let Some(there) = looked {
+            return Ok(there);
+        }
+        let doing = format!("the resource group {:?} can't be looked at", self.state.resource_group);
+        let own = self.names.own(&self.state);
+        let looks = own.iter().map(|id| self.arm.get::<Resource<Plain>>(&doing, id, &[]));
+        let group = self.arm.get::<Resource<Plain>>(&doing, &self.names.group, &[]);
+        let (own, group) = tokio::join!(try_join_all(looks), group);
+        match own?.into_iter().flatten().find(|thing| !thing.is_of(&self.mark)) {
+            Some(other) => Err(taken(&self.state, &self.names, &other.id)),
+            None => Ok(group?.is_some()),
+        }
+    }
+
+    /// docker/machine's sets are of the kind for disks in storage accounts, and a machine of today can't stand in one. The
+    /// set of the usual name is left out then; one that was asked for by name is an error.
+    fn takes_managed_disks(&mut self, set: &Resource<AvailabilitySet>) -> Result<(), DriverError> {
+        if set.sku.name.is_empty() || set.sku.name.eq_ignore_ascii_case(ALIGNED) {
+            return Ok(());
+        }
+        let what = format!(
+            "the availability set {:?} is of the kind for disks in storage accounts ({}), which are closed",
+            self.state.availability_set, set.sku.name
+        );
+        if !same(&self.state.availability_set, flags::AVAILABILITY_SET) {
+            return Err(DriverError::new(ErrorKind::Precreate, what).with_hint(
+                "name one that does not exist yet, or one made for managed disks: --azure-availability-set",
+            ));
+        }
+        self.cx.report.report(Event::Warning(format!(
+            "{what}: the machine stands in none (--azure-availability-set NAME makes another)"
+        )));
+        self.state.availability_set.clear();
+        Ok(())
+    }
+
+    async fn group(&self, around: &Around) -> Result<(), DriverError> {
+        if around.group {
+            return Ok(());
         }
         self.say(&format!("Creating resource group {:?}...", self.state.resource_group));
         let body = json!({ "location": self.state.location, "tags": self.shared_tags() });
@@ -107,38 +187,39 @@ impl Create<'_> {
 
     /// What the machine needs around it, all at the same time. None of these is given up half-way because another fails:
     /// what is under way must be seen to its end. Gives the id of the subnet.
-    async fn surroundings(&mut self) -> Result<String, DriverError> {
+    async fn surroundings(&mut self, around: Around) -> Result<String, DriverError> {
         self.say("Creating network, firewall and address...");
-        let (network, set, nsg, address) =
-            tokio::join!(self.network(), self.availability_set(), self.security_group(), self.address());
-        let address = address?;
-        if let Some(address) = address
+        let (network, set, nsg, address) = tokio::join!(
+            self.network(around.network),
+            self.availability_set(around.set.is_some()),
+            self.security_group(),
+            self.address()
+        );
+        if let Some(address) = address?
             && !self.state.is_private()
         {
             self.state.base.ip_address = address;
         }
-        let made = network?;
-        self.state.subnet_made |= made;
+        network?;
         set?;
         nsg?;
         Ok(self.names.subnet.clone())
     }
 
-    /// The virtual network and the subnet are there. Whether the subnet was made in somebody else's network.
-    async fn network(&self) -> Result<bool, DriverError> {
+    /// The virtual network and the subnet are there.
+    async fn network(&self, there: Option<Resource<Network>>) -> Result<(), DriverError> {
         let (state, names) = (&self.state, &self.names);
-        let doing = format!("the virtual network {:?} can't be made", state.virtual_network);
-        let there: Option<Resource<Network>> = self.arm.get(&doing, &names.network, &[]).await?;
         if has_subnet(there.as_ref(), &state.subnet_name) {
-            return Ok(false);
+            return Ok(());
         }
+        let doing = format!("the virtual network {:?} can't be made", state.virtual_network);
         let _held = lock::network(self.cx.store_path, &state.subscription_id, self.cx.report).await?;
         let there: Option<Resource<Network>> = self.arm.get(&doing, &names.network, &[]).await?;
         if has_subnet(there.as_ref(), &state.subnet_name) {
-            return Ok(false);
+            return Ok(());
         }
         let subnet = json!({ "addressPrefix": state.subnet_prefix });
-        let Some(network) = there else {
+        if there.is_none() {
             let body = json!({
                 "location": state.location,
                 "tags": self.shared_tags(),
@@ -147,27 +228,22 @@ impl Create<'_> {
                     "subnets": [{ "name": state.subnet_name, "properties": subnet }],
                 },
             });
-            return self.arm.make::<Value>(&doing, &names.network, &body).await.map(|_| false);
-        };
+            return self.arm.make::<Value>(&doing, &names.network, &body).await.map(drop);
+        }
         let doing = format!("the subnet {:?} can't be made", state.subnet_name);
-        self.arm.make::<Value>(&doing, &names.subnet, &json!({ "properties": subnet })).await?;
-        Ok(!network.is_of_store(&self.mark))
+        self.arm.make::<Value>(&doing, &names.subnet, &json!({ "properties": subnet })).await.map(drop)
     }
 
-    async fn availability_set(&self) -> Result<(), DriverError> {
+    async fn availability_set(&self, is_there: bool) -> Result<(), DriverError> {
         let (state, id) = (&self.state, &self.names.set);
-        if !state.in_set() {
+        if is_there || !state.in_set() {
             return Ok(());
         }
         let doing = format!("the availability set {:?} can't be made", state.availability_set);
-        if self.arm.get::<Resource<AvailabilitySet>>(&doing, id, &[]).await?.is_some() {
-            return Ok(());
-        }
         let body = json!({
             "location": state.location,
             "tags": self.shared_tags(),
-            // Of managed disks.
-            "sku": { "name": "Aligned" },
+            "sku": { "name": ALIGNED },
             "properties": {
                 "platformFaultDomainCount": state.fault_count,
                 "platformUpdateDomainCount": state.update_count,
@@ -181,15 +257,15 @@ impl Create<'_> {
         let (state, id) = (&self.state, &self.names.nsg);
         let doing = "the network security group can't be made";
         if !state.nsg.is_empty() {
-            let there = self.arm.get::<Resource<SecurityGroup>>(doing, id, &[]).await?;
-            if there.is_some() {
-                return Ok(());
-            }
+            let there = self.arm.get::<Resource<SecurityGroup>>(doing, id, &[]).await;
+            // Who may use it in another group need not be allowed to look at it.
+            let there = if state.nsg.starts_with('/') { if_allowed(self.cx, there)? } else { Some(there?) };
+            let Some(None) = there else { return Ok(()) };
             if state.nsg.starts_with('/') {
                 return Err(no_such_group(&state.nsg));
             }
         }
-        let rules = firewall::rules(state, self.cx.allow_from)?;
+        let rules = firewall::rules(state, &self.networks)?;
         let tags = if state.nsg.is_empty() { self.tags() } else { self.shared_tags() };
         let body = json!({
             "location": state.location,
@@ -255,7 +331,14 @@ impl Create<'_> {
         let doing = format!("the virtual machine {:?} can't be made", state.base.machine_name);
         self.say(&format!("Creating virtual machine ({} in {})...", state.size, state.location));
         let body = virtual_machine(state, names, self.seed, self.tags())?;
-        let put = self.arm.put(&doing, &names.vm, &body).await?;
+        let Some(put) = self.arm.put_new(&doing, &names.vm, &body).await? else {
+            // Ours, where the answer to the order got lost, and it was sent again.
+            let there: Option<Resource<Vm>> = self.arm.get(&doing, &names.vm, &[]).await?;
+            return match there {
+                Some(vm) if self.is_ours(&vm) => Ok(()),
+                _ => Err(taken(state, names, &names.vm)),
+            };
+        };
         match put.body().pointer("/properties/provisioningState").and_then(Value::as_str) {
             Some("Failed") => {
                 let seen: Option<Resource<Vm>> =
@@ -267,12 +350,16 @@ impl Create<'_> {
         }
     }
 
+    fn is_ours(&self, vm: &Resource<Vm>) -> bool {
+        vm.is_of(&self.mark) || vm.properties.is_on_disk(&self.state.os_disk_name)
+    }
+
     /// Whether an earlier call made the machine: then nothing is made, because nothing of it may be put again with other
     /// user data. One that has failed is removed with all that goes with it.
     async fn is_there(&mut self) -> Result<bool, DriverError> {
         let doing = format!("the virtual machine {:?} can't be looked at", self.state.base.machine_name);
         let there: Option<Resource<Vm>> = self.arm.get(&doing, &self.names.vm, &[]).await?;
-        let Some(vm) = there.filter(|vm| vm.is_of(&self.mark)) else { return Ok(false) };
+        let Some(vm) = there.filter(|vm| self.is_ours(vm)) else { return Ok(false) };
         if vm.properties.provisioning_state == "Failed" {
             self.say("Removing the virtual machine that an earlier try left...");
             let doing = "what an earlier try left can't be removed";
@@ -335,42 +422,35 @@ fn address_space(subnet: &str) -> Vec<&str> {
     if is_private { PRIVATE.to_vec() } else { vec![subnet] }
 }
 
-/// What has a name like ours in the resource group; `None` where there is no such group.
-pub(super) async fn named(
-    arm: &Arm<'_>,
-    state: &AzureState,
-    names: &Names,
-) -> Result<Option<Vec<Resource<Plain>>>, DriverError> {
-    let doing = format!("the resource group {:?} can't be looked at", state.resource_group);
-    let filter = format!("substringof('{}', name)", state.base.machine_name);
-    arm.list(&doing, &format!("{}/resources", names.group), &[("$filter", &filter)]).await
+/// The error for a name that something else has already.
+pub(super) fn taken(state: &AzureState, names: &Names, id: &str) -> DriverError {
+    let (name, group) = (&state.base.machine_name, &state.resource_group);
+    if same(id, &names.vm) {
+        return DriverError::new(
+            ErrorKind::Precreate,
+            format!("Virtual Machine with name {name} already exists in resource group {group:?}"),
+        )
+        .with_hint("take another name, or another --azure-resource-group");
+    }
+    let other = id.rsplit('/').next().unwrap_or_default();
+    DriverError::new(ErrorKind::Precreate, format!("{other:?} already exists in resource group {group:?}"))
+        .with_hint("take another name or another --azure-resource-group; `docker-machine gc` removes what was forgotten")
 }
 
-/// Somebody else's things must not have our names: a PUT would change them.
-pub(super) fn others(
-    there: &[Resource<Plain>],
-    state: &AzureState,
-    names: &Names,
-    mark: &Mark,
-) -> Result<(), DriverError> {
-    let own = names.own(state);
-    let other = there.iter().find(|thing| own.iter().any(|id| same(id, &thing.id)) && !thing.is_of(mark));
-    match other {
-        None => Ok(()),
-        Some(other) if same(&other.id, &names.vm) => Err(DriverError::new(
-            ErrorKind::Precreate,
-            format!(
-                "Virtual Machine with name {} already exists in resource group {:?}",
-                state.base.machine_name, state.resource_group
-            ),
-        )
-        .with_hint("take another name, or another --azure-resource-group")),
-        Some(other) => Err(DriverError::new(
-            ErrorKind::Precreate,
-            format!("{:?} already exists in resource group {:?}", other.name, state.resource_group),
-        )
-        .with_hint("take another name or another --azure-resource-group; `docker-machine gc` removes what was forgotten")),
+/// A machine stands in nothing of another region.
+fn is_near<P>(state: &AzureState, what: &str, thing: &Resource<P>, flag: &str) -> Result<(), DriverError> {
+    let there = thing.location.to_ascii_lowercase().replace(' ', "");
+    if there.is_empty() || there == state.location {
+        return Ok(());
     }
+    Err(DriverError::new(
+        ErrorKind::Precreate,
+        format!(
+            "the {what} {:?} is in the region {there:?}, and the machine is to be in {:?}",
+            thing.name, state.location
+        ),
+    )
+    .with_hint(format!("name another one for this region, --{flag}, or another --azure-resource-group")))
 }
 
 pub(super) fn no_such_group(nsg: &str) -> DriverError {

@@ -1,6 +1,6 @@
 //! Who may connect: the rules of a network security group.
 
-use machine_core::{Cx, DriverError, DriverState, ErrorKind};
+use machine_core::{Cx, DriverError, DriverState, ErrorKind, Event, Reporter};
 use serde_json::{Value, json};
 
 use super::arm::Arm;
@@ -137,23 +137,54 @@ impl Rule {
     }
 }
 
+/// The networks for the rules of a machine, of those that are asked for; empty for all. The host has addresses of IPv4
+/// only, and Azure takes no rule with networks of both families.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] where the rules are not the machine's own; [`ErrorKind::Config`] where no network is of IPv4.
+pub(super) fn networks(
+    state: &AzureState,
+    asked: &[String],
+    report: &dyn Reporter,
+) -> Result<Vec<String>, DriverError> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !state.nsg.is_empty() {
+        return Err(DriverError::new(
+            ErrorKind::Unsupported,
+            format!(
+                "who may connect can't be narrowed for {} alone (--allow-from): the network security group {} (--azure-nsg) is not its own",
+                state.base.machine_name, state.nsg
+            ),
+        )
+        .with_hint("the machine is as open as that group: narrow its rules (`az network nsg rule list`), or leave one of the two flags out"));
+    }
+    let (sixes, fours): (Vec<&String>, Vec<&String>) =
+        asked.iter().partition(|network| network.contains(':'));
+    if fours.is_empty() {
+        return Err(DriverError::new(
+            ErrorKind::Config,
+            "--allow-from: machines of Azure's have addresses of IPv4 only, and none of these networks is of IPv4",
+        )
+        .with_hint("give a network of IPv4, e.g. 198.51.100.0/24, or \"me\""));
+    }
+    for network in sixes {
+        report.report(Event::Notice(format!(
+            "--allow-from: {network} gets no rule: machines of Azure's have addresses of IPv4 only"
+        )));
+    }
+    Ok(fours.into_iter().cloned().collect())
+}
+
 /// Narrows who may reach a machine.
 pub(super) async fn narrow(
     arm: &Arm<'_>,
     cx: &Cx<'_>,
     mut state: AzureState,
-    networks: &[String],
+    asked: &[String],
 ) -> Result<DriverState, DriverError> {
-    if !state.nsg.is_empty() {
-        return Err(DriverError::new(
-            ErrorKind::Unsupported,
-            format!(
-                "who may connect can't be narrowed for {} alone: the network security group {} is not its own",
-                cx.name, state.nsg
-            ),
-        )
-        .with_hint("change its rules in Azure's portal, or create the machine without --azure-nsg"));
-    }
+    let networks = networks(&state, asked, cx.report)?;
     let names = Names::of(&state, &arm.subscription);
     let doing = "the rules of who may connect can't be changed";
     let group: Option<Resource<SecurityGroup>> = arm.get(doing, &names.nsg, &[]).await?;
@@ -163,7 +194,7 @@ pub(super) async fn narrow(
     if state.base.ssh_port == 0 {
         state.base.ssh_port = crate::base::DEFAULT_SSH_PORT;
     }
-    let rules = rules(&state, networks)?;
+    let rules = rules(&state, &networks)?;
     for rule in rules.iter().filter(|rule| ACCESS.contains(&rule.name.as_str())) {
         // A rule that somebody removed lets nobody in: that is narrower still.
         if group.properties.security_rules.iter().any(|there| there.name == rule.name) {

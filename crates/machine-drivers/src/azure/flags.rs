@@ -21,6 +21,8 @@ pub(super) const CUSTOM_DATA: &str = "azure-custom-data";
 /// Two processors and 8 GiB: the smallest of the present general-purpose series, which are in every region and in the
 /// quota that new subscriptions have. It costs about what docker/machine's Standard_A2 did, which is no longer to be had.
 const SIZE: &str = "Standard_D2s_v5";
+/// The set that machines stand in where none is named; so has docker/machine.
+pub(super) const AVAILABILITY_SET: &str = "docker-machine";
 /// docker/machine's is a disk that turns, on which an engine takes minutes to unpack an image.
 const STORAGE_TYPE: &str = "StandardSSD_LRS";
 
@@ -77,7 +79,7 @@ pub(super) const FLAGS: &[FlagSpec] = &[
     FlagSpec::str(
         "azure-availability-set",
         "AZURE_AVAILABILITY_SET",
-        "docker-machine",
+        AVAILABILITY_SET,
         "Azure Availability Set to place the virtual machine into",
     ),
     FlagSpec::str(

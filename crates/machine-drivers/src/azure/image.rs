@@ -7,7 +7,9 @@ use super::flags::invalid;
 use crate::cloud;
 
 /// The image where none is named, for processors of this kind.
-const UBUNTU: &str = "Canonical:ubuntu-24_04-lts:server:latest";
+pub(super) const UBUNTU: &str = "Canonical:ubuntu-24_04-lts:server:latest";
+/// The same for sizes that start images of generation 1 only.
+pub(super) const UBUNTU_GEN1: &str = "Canonical:ubuntu-24_04-lts:server-gen1:latest";
 const UBUNTU_ARM: &str = "Canonical:ubuntu-24_04-lts:server-arm64:latest";
 
 /// An image.
@@ -68,10 +70,10 @@ impl<'a> Image<'a> {
     }
 }
 
-/// What is in an image, where it is the one that is taken where none is named.
+/// What is in an image, where it is the one that is taken where none is named, or its twin of generation 1.
 pub(super) fn facts(image: &str) -> Option<ImageFacts> {
     match image {
-        UBUNTU => Some(cloud::image_facts(cloud::UBUNTU_24_04, "x86_64")),
+        UBUNTU | UBUNTU_GEN1 => Some(cloud::image_facts(cloud::UBUNTU_24_04, "x86_64")),
         UBUNTU_ARM => Some(cloud::image_facts(cloud::UBUNTU_24_04, "aarch64")),
         _ => None,
     }

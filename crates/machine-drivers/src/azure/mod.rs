@@ -36,6 +36,7 @@ pub use state::AzureState;
 use crate::cloud::{self, Clients};
 use arm::Arm;
 use credentials::{SignIn, Tokens};
+use names::Names;
 
 /// The driver's name.
 pub const NAME: &str = "azure";
@@ -45,6 +46,7 @@ pub struct Azure {
     spec: DriverSpec,
     clients: Clients,
     tokens: Tokens,
+    looked: check::Looked,
 }
 
 impl Azure {
@@ -65,7 +67,12 @@ impl Azure {
             flags: Cow::Borrowed(flags::FLAGS),
             capabilities,
         };
-        Self { spec, clients: Clients::default(), tokens: Tokens::default() }
+        Self {
+            spec,
+            clients: Clients::default(),
+            tokens: Tokens::default(),
+            looked: check::Looked::default(),
+        }
     }
 
     /// Signs in where a machine's record says. `ask` says whether a person may be asked to open a page.
@@ -116,7 +123,9 @@ impl Driver for Azure {
         let state = AzureState::of_machine(wish)?;
         check::files(&state)?;
         let arm = self.arm_of(cx, &state).await?;
-        check::check(&arm, cx, &state).await
+        let group = check::check(&arm, cx, &state).await?;
+        self.looked.keep(&Names::of(&state, &arm.subscription).vm, group);
+        Ok(())
     }
 
     async fn prospect(&self, _cx: &Cx<'_>, wish: &DriverState) -> Result<Prospect, DriverError> {
@@ -136,11 +145,13 @@ impl Driver for Azure {
     ) -> Result<DriverState, DriverError> {
         let state = AzureState::of_machine(&wish)?;
         let arm = self.arm_of(cx, &state).await?;
-        create::create(&arm, cx, state, save).await
+        let looked = self.looked.take(&Names::of(&state, &arm.subscription).vm);
+        create::create(&arm, cx, state, looked, save).await
     }
 
     async fn observe(&self, cx: &Cx<'_>, state: &DriverState) -> Result<Observed, DriverError> {
         let state = AzureState::of_machine(state)?;
+        observe::is_made(&state)?;
         let arm = self.arm_of(cx, &state).await?;
         observe::observe(&arm, state).await
     }
@@ -152,6 +163,7 @@ impl Driver for Azure {
     async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
         let read = |state: &DriverState| {
             let state = AzureState::of_machine(state)?;
+            observe::is_made(&state)?;
             Ok((observe::account(&state), state))
         };
         let list = async |members: Vec<(&Cx<'_>, AzureState)>| {
@@ -168,6 +180,7 @@ impl Driver for Azure {
             return Err(crate::power::unsupported(&self.spec, op));
         }
         let state = AzureState::of_machine(state)?;
+        observe::is_made(&state)?;
         let arm = self.arm_of(cx, &state).await?;
         power::power(&arm, cx, state, op).await
     }
@@ -203,7 +216,7 @@ impl Driver for Azure {
     ) -> Result<(), DriverError> {
         let state = AzureState::of_machine(state)?;
         let arm = self.arm(&state, cx.store_path, cx.report, true).await?;
-        owned::remove(&arm, owned).await
+        owned::remove(cx, &arm, &state, owned).await
     }
 
     async fn remove(&self, cx: &Cx<'_>, state: &DriverState) -> Result<(), DriverError> {
@@ -214,6 +227,9 @@ impl Driver for Azure {
                 "new azure driver uses the new Azure Resource Manager APIs and therefore cannot manage this existing machine created with old azure driver. Please downgrade to docker-machine 0.6.0 to continue using these machines or to remove them",
             )
             .with_hint("the API that made it is gone; `docker-machine rm -f` forgets the machine"));
+        }
+        if state.is_untouched() {
+            return Ok(());
         }
         let arm = self.arm_of(cx, &state).await?;
         remove::remove(&arm, cx, &state).await

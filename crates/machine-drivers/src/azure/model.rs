@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use machine_core::State;
 use serde::{Deserialize, Deserializer};
 
+use super::names::same;
 use crate::cloud::{MACHINE_KEY, Mark, STORE_KEY};
 
 /// A page of a list.
@@ -24,6 +25,11 @@ pub(super) struct Resource<P> {
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) location: String,
+    /// Of an availability set: its kind.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) sku: Kind,
     /// Of a disk: the machine that it is in; empty where it is in none.
     #[serde(default, deserialize_with = "or_default")]
     pub(super) managed_by: String,
@@ -31,6 +37,14 @@ pub(super) struct Resource<P> {
     pub(super) tags: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) properties: P,
+}
+
+/// The kind of a resource.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Kind {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) name: String,
 }
 
 /// Resources whose properties nobody reads.
@@ -42,20 +56,14 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D)
 }
 
 impl<P> Resource<P> {
-    /// The same without its properties.
-    pub(super) fn bare(&self) -> Resource<Plain> {
-        Resource {
-            id: self.id.clone(),
-            name: self.name.clone(),
-            managed_by: self.managed_by.clone(),
-            tags: self.tags.clone(),
-            properties: Plain {},
-        }
-    }
-
     /// Whether it carries the mark of this store.
     pub(super) fn is_of_store(&self, mark: &Mark) -> bool {
         !mark.store.is_empty() && self.tags.get(STORE_KEY) == Some(&mark.store)
+    }
+
+    /// Whether it carries the mark of any store.
+    pub(super) fn is_marked(&self) -> bool {
+        self.tags.contains_key(STORE_KEY)
     }
 
     /// Whether it carries this mark, store and machine.
@@ -78,6 +86,24 @@ pub(super) struct Vm {
     pub(super) provisioning_state: String,
     pub(super) instance_view: Option<InstanceView>,
     pub(super) storage_profile: StorageProfile,
+    pub(super) network_profile: NetworkProfile,
+}
+
+/// What connects it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct NetworkProfile {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) network_interfaces: Vec<Reference>,
+}
+
+impl Vm {
+    /// Whether its system is on the disk of this name. We make such a name up for each machine, so that no other can have it.
+    pub(super) fn is_on_disk(&self, name: &str) -> bool {
+        let os_disk = &self.storage_profile.os_disk;
+        let by_id = os_disk.managed_disk.as_ref().and_then(|disk| disk.id.rsplit('/').next());
+        !name.is_empty() && (same(&os_disk.name, name) || by_id.is_some_and(|id| same(id, name)))
+    }
 }
 
 /// What it is doing.
@@ -127,6 +153,8 @@ pub(super) struct StorageProfile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct OsDisk {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) name: String,
     pub(super) managed_disk: Option<Reference>,
     /// The file in a storage account, of machines that docker/machine made.
     pub(super) vhd: Option<Vhd>,
@@ -164,6 +192,8 @@ pub(super) struct DnsSettings {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Interface {
     pub(super) ip_configurations: Vec<IpConfiguration>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) network_security_group: Reference,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -177,6 +207,8 @@ pub(super) struct IpConfiguration {
 pub(super) struct IpProperties {
     #[serde(rename = "privateIPAddress", deserialize_with = "or_default")]
     pub(super) private_ip_address: String,
+    #[serde(rename = "publicIPAddress", deserialize_with = "or_default")]
+    pub(super) public_ip_address: Reference,
 }
 
 /// A virtual network.

@@ -25,6 +25,11 @@ pub(super) async fn observe(arm: &Arm<'_>, state: AzureState) -> Result<Observed
     address(arm, state, &names, seen).await
 }
 
+/// Where nothing was asked for yet, a machine of this name is somebody else's.
+pub(super) fn is_made(state: &AzureState) -> Result<(), DriverError> {
+    if state.is_untouched() { Err(gone(state)) } else { Ok(()) }
+}
+
 pub(super) fn gone(state: &AzureState) -> DriverError {
     DriverError::new(
         ErrorKind::NotFound,
@@ -90,7 +95,14 @@ impl Seen {
             let view = vm.properties.instance_view.unwrap_or_default();
             (vm.id.to_ascii_lowercase(), (vm.properties.provisioning_state, view))
         };
-        Ok(Self(vms.unwrap_or_default().into_iter().map(read).collect()))
+        // A subscription without machines has an empty list.
+        let vms = vms.ok_or_else(|| {
+            DriverError::new(
+                ErrorKind::Unavailable,
+                format!("{doing}: Azure says that there is no such list"),
+            )
+        })?;
+        Ok(Self(vms.into_iter().map(read).collect()))
     }
 
     /// What is seen of one.

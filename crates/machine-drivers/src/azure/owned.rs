@@ -3,9 +3,10 @@
 use machine_core::{AccountCx, DriverError, ErrorKind, Owned};
 
 use super::arm::Arm;
+use super::lock;
 use super::model::{Disk, Plain, Resource};
-use super::names::same;
-use super::remove;
+use super::names::{machine_of_disk, same};
+use super::state::AzureState;
 use crate::cloud::{MACHINE_KEY, STORE_KEY};
 
 /// Kinds in an order in which they can be removed: type, our word, the end of its name behind the machine's, whether
@@ -63,19 +64,14 @@ pub(super) async fn owned(cx: &AccountCx<'_>, arm: &Arm<'_>) -> Result<Vec<Owned
         arm.list::<Resource<Plain>>(doing, &groups, &query),
         arm.list::<Resource<Disk>>(doing, &disks, &[]),
     );
-    let groups = groups?.unwrap_or_default();
     let mut found: Vec<Owned> = Vec::new();
-    for thing in things?.unwrap_or_default().into_iter().chain(groups.iter().map(Resource::bare)) {
+    for thing in things?.unwrap_or_default().into_iter().chain(groups?.unwrap_or_default()) {
         found.push(one(&thing.id, &thing.name, &thing.tags));
     }
-    // Azure gives disks that are made with a machine no tags of ours; they lie in a group of ours, under our name.
+    // Azure gives disks that are made with a machine no tags of ours: their names say whose they are.
     for disk in disks?.unwrap_or_default() {
-        let in_ours = groups.iter().any(|group| {
-            disk.id.get(..group.id.len()).is_some_and(|start| same(start, &group.id))
-                && disk.id[group.id.len()..].starts_with('/')
-        });
-        let free = disk.managed_by.is_empty() && disk.name.contains("-os-disk-");
-        if in_ours && free && !found.iter().any(|other| same(&other.id, &disk.id)) {
+        let ours = disk.managed_by.is_empty() && machine_of_disk(&disk.name, cx.store_id).is_some();
+        if ours && !found.iter().any(|other| same(&other.id, &disk.id)) {
             found.push(one(&disk.id, &disk.name, &disk.tags));
         }
     }
@@ -93,8 +89,13 @@ fn one(id: &str, name: &str, tags: &std::collections::BTreeMap<String, String>) 
     }
 }
 
-/// Removes one of these.
-pub(super) async fn remove(arm: &Arm<'_>, owned: &Owned) -> Result<(), DriverError> {
+/// Removes one of these. What machines share is not removed while one is being made.
+pub(super) async fn remove(
+    cx: &AccountCx<'_>,
+    arm: &Arm<'_>,
+    state: &AzureState,
+    owned: &Owned,
+) -> Result<(), DriverError> {
     let id = owned.id.as_str();
     if !id.get(..arm.subscription.len()).is_some_and(|start| same(start, &arm.subscription)) {
         return Err(DriverError::new(
@@ -103,13 +104,45 @@ pub(super) async fn remove(arm: &Arm<'_>, owned: &Owned) -> Result<(), DriverErr
         ));
     }
     let doing = format!("the {} can't be removed", owned.kind);
-    let kind = type_of(id);
-    if kind == GROUP_TYPE && !remove::is_empty(arm, id, |_| true).await? {
-        return Err(DriverError::new(ErrorKind::Other, format!("{doing}: something is in it"))
+    let mut held = None;
+    if KINDS[rank(id)].3 {
+        held = lock::removing(cx.store_path, &state.subscription_id, cx.report).await?;
+        if held.is_none() {
+            return Err(DriverError::new(
+                ErrorKind::Unavailable,
+                format!("{doing}: machines are being made"),
+            )
+            .with_hint("try again when they are there"));
+        }
+    }
+    if type_of(id) == GROUP_TYPE
+        && let Some(inside) = something_in(arm, id).await?
+    {
+        return Err(DriverError::new(ErrorKind::Other, format!("{doing}: {inside} is in it"))
             .with_hint("with it would go everything in it; remove that first"));
     }
     let query: &[(&str, &str)] = if rank(id) == 0 { &[("forceDeletion", "true")] } else { &[] };
-    arm.delete(&doing, id, query).await.map(drop)
+    let removed = arm.delete(&doing, id, query).await.map(drop);
+    drop(held);
+    removed
+}
+
+/// Something that is in a resource group. The list of all kinds shows what is new only after minutes, and what is gone for
+/// minutes: for the kinds that machines are made of their own provider is asked.
+async fn something_in(arm: &Arm<'_>, group: &str) -> Result<Option<String>, DriverError> {
+    let doing = "what is in the resource group can't be looked at";
+    let kinds = KINDS.iter().map(|kind| kind.0).filter(|kind| *kind != GROUP_TYPE);
+    let kinds: Vec<&str> = kinds.collect();
+    for kind in &kinds {
+        let list = format!("{group}/providers/{kind}");
+        let there: Option<Vec<Resource<Plain>>> = arm.list(doing, &list, &[]).await?;
+        if let Some(first) = there.unwrap_or_default().into_iter().next() {
+            return Ok(Some(first.name));
+        }
+    }
+    let all: Option<Vec<Resource<Plain>>> = arm.list(doing, &format!("{group}/resources"), &[]).await?;
+    let is_other = |id: &str| !kinds.iter().any(|kind| kind.eq_ignore_ascii_case(&type_of(id)));
+    Ok(all.unwrap_or_default().into_iter().find(|thing| is_other(&thing.id)).map(|thing| thing.name))
 }
 
 #[cfg(test)]

@@ -2,30 +2,28 @@
 
 use std::time::Duration;
 
-use machine_core::{Cx, DriverError, ErrorKind, Event};
+use machine_core::{Cx, DriverError, Event};
 use machine_http::api::Seen;
 
 use super::arm::{Arm, trouble};
 use super::lock;
-use super::model::{AvailabilitySet, Disk, Network, Plain, Resource, SecurityGroup, Vm};
+use super::model::{AvailabilitySet, Disk, Interface, Network, Plain, Resource, SecurityGroup, Vm};
 use super::names::{Names, mark, same};
 use super::state::AzureState;
-use crate::cloud::{self, Mark};
+use crate::cloud::{self, MACHINE_KEY, Mark, STORE_KEY};
 
 /// How long a network interface stays reserved for a machine that could not be made: 180 s, and what it takes to see that.
 const RESERVED: Duration = Duration::from_secs(240);
-/// How long an empty resource group may take to go.
-const GROUP: Duration = Duration::from_secs(120);
-/// How long lists may show what is gone.
-const LISTED: Duration = Duration::from_secs(20);
 /// The management of storage accounts names a file's place in its address: `https://ACCOUNT.blob.…/CONTAINER/FILE`.
 const BLOB: &str = ".blob.";
 
-/// Removes it all. What is gone is gone.
+/// Removes it all. What is gone is gone. The resource group stays: with it would go whatever anybody has put into it since.
 pub(super) async fn remove(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<(), DriverError> {
-    let (names, mark) = (Names::of(state, &arm.subscription), mark(state));
-    let made_here = !state.store_id.is_empty();
-    let own = Own::look(arm, state, &names, &mark).await?;
+    let names = Names::of(state, &arm.subscription);
+    let unmarked = state.store_id.is_empty();
+    // A record of ours that docker/machine wrote again has lost the store's id; its machine still has the mark.
+    let mark = if unmarked { Mark::of(cx) } else { mark(state) };
+    let own = Own::look(arm, cx, state, &names, &mark).await?;
     if let Some(vm) = &own.vm {
         let doing = format!("the virtual machine {:?} can't be removed", state.base.machine_name);
         // Nobody waits for a machine to shut down in order that is thrown away.
@@ -41,7 +39,7 @@ pub(super) async fn remove(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Re
     ip?;
     nsg?;
     disk?;
-    if !made_here {
+    if unmarked {
         return Ok(());
     }
     let held = lock::removing(cx.store_path, &state.subscription_id, cx.report).await?;
@@ -51,7 +49,7 @@ pub(super) async fn remove(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Re
         ));
         return Ok(());
     }
-    shared(arm, cx, state, &names, &mark).await
+    shared(arm, state, &names, &mark).await
 }
 
 /// What there is of a machine, and is its own.
@@ -63,33 +61,66 @@ struct Own {
 }
 
 impl Own {
-    /// Looks at each under its name. Where our machines have marks, what has none is somebody else's.
+    /// Looks at each under its name. What has no mark of ours is somebody else's, with two exceptions: docker/machine's have
+    /// none, and tags can be lost, but not the disk that a machine is on, nor what hangs on that machine.
     async fn look(
         arm: &Arm<'_>,
+        cx: &Cx<'_>,
         state: &AzureState,
         names: &Names,
         mark: &Mark,
     ) -> Result<Self, DriverError> {
-        let unmarked = state.store_id.is_empty();
-        let there = |id, wanted: bool| async move {
-            if wanted { is_own(arm, id, mark, unmarked).await } else { Ok(false) }
-        };
         let (vm, nic, ip, nsg) = tokio::join!(
             arm.get::<Resource<Vm>>(LOOKING, &names.vm, &[]),
-            there(names.nic.as_str(), true),
-            there(names.ip.as_str(), !state.no_public_ip),
-            there(names.nsg.as_str(), state.nsg.is_empty()),
+            arm.get::<Resource<Interface>>(LOOKING, &names.nic, &[]),
+            plain(arm, !state.no_public_ip, &names.ip),
+            plain(arm, state.nsg.is_empty(), &names.nsg),
         );
-        let vm = vm?.filter(|vm| unmarked || vm.is_of(mark));
-        Ok(Self { vm, nic: nic?, ip: ip?, nsg: nsg? })
+        let (vm, nic) = (vm?, nic?);
+        let whose = Whose { cx, mark, unmarked: state.store_id.is_empty() };
+        let on_disk = vm.as_ref().is_some_and(|vm| vm.properties.is_on_disk(&state.os_disk_name));
+        let is_vm = whose.is_ours(vm.as_ref(), on_disk);
+        let hangs_on = |vm: &Resource<Vm>| {
+            vm.properties.network_profile.network_interfaces.iter().any(|one| same(&one.id, &names.nic))
+        };
+        let is_nic = whose.is_ours(nic.as_ref(), is_vm && vm.as_ref().is_some_and(hangs_on));
+        let of_nic = nic.as_ref().filter(|_| is_nic).map(|nic| &nic.properties);
+        let has_ip = of_nic.is_some_and(|nic| {
+            nic.ip_configurations.iter().any(|ip| same(&ip.properties.public_ip_address.id, &names.ip))
+        });
+        let has_nsg = of_nic.is_some_and(|nic| same(&nic.network_security_group.id, &names.nsg));
+        let (ip, nsg) = (whose.is_ours(ip?.as_ref(), has_ip), whose.is_ours(nsg?.as_ref(), has_nsg));
+        Ok(Self { vm: vm.filter(|_| is_vm), nic: is_nic, ip, nsg })
+    }
+}
+
+/// By what the machine's own things are known.
+struct Whose<'a> {
+    cx: &'a Cx<'a>,
+    mark: &'a Mark,
+    /// docker/machine made it: its things have no marks.
+    unmarked: bool,
+}
+
+impl Whose<'_> {
+    /// Whether something is the machine's own; `proved` where it is so whatever its tags say. What is left alone is said.
+    fn is_ours<P>(&self, thing: Option<&Resource<P>>, proved: bool) -> bool {
+        let Some(thing) = thing else { return false };
+        if proved || thing.is_of(self.mark) || (self.unmarked && !thing.is_marked()) {
+            return true;
+        }
+        self.cx.report.report(Event::Warning(format!(
+            "{} is there, but does not carry this machine's mark (the tags {STORE_KEY} and {MACHINE_KEY}): it is left alone",
+            thing.id
+        )));
+        false
     }
 }
 
 const LOOKING: &str = "what there is of the machine can't be looked at";
 
-async fn is_own(arm: &Arm<'_>, id: &str, mark: &Mark, unmarked: bool) -> Result<bool, DriverError> {
-    let thing: Option<Resource<Plain>> = arm.get(LOOKING, id, &[]).await?;
-    Ok(thing.is_some_and(|thing| unmarked || thing.is_of(mark)))
+async fn plain(arm: &Arm<'_>, wanted: bool, id: &str) -> Result<Option<Resource<Plain>>, DriverError> {
+    if wanted { arm.get(LOOKING, id, &[]).await } else { Ok(None) }
 }
 
 async fn gone(arm: &Arm<'_>, wanted: bool, id: &str) -> Result<(), DriverError> {
@@ -154,13 +185,7 @@ async fn vhd(arm: &Arm<'_>, names: &Names, vm: &Resource<Vm>) -> Result<(), Driv
 }
 
 /// What machines share: removed where it is ours and, as Azure says, nobody uses it any more.
-async fn shared(
-    arm: &Arm<'_>,
-    cx: &Cx<'_>,
-    state: &AzureState,
-    names: &Names,
-    mark: &Mark,
-) -> Result<(), DriverError> {
+async fn shared(arm: &Arm<'_>, state: &AzureState, names: &Names, mark: &Mark) -> Result<(), DriverError> {
     let (set, network, nsg) = tokio::join!(
         availability_set(arm, state, names, mark),
         network(arm, state, names, mark),
@@ -168,8 +193,7 @@ async fn shared(
     );
     set?;
     network?;
-    nsg?;
-    group(arm, cx, names, mark).await
+    nsg
 }
 
 /// A refusal because somebody uses it after all is no failure: it is theirs then.
@@ -238,62 +262,4 @@ async fn security_group(
     };
     let used = !group.properties.network_interfaces.is_empty() || !group.properties.subnets.is_empty();
     if group.is_of_store(mark) && !used { unless_used(arm, &names.nsg).await } else { Ok(()) }
-}
-
-/// The resource group, where it is ours and nothing is in it: with it would go everything.
-async fn group(arm: &Arm<'_>, cx: &Cx<'_>, names: &Names, mark: &Mark) -> Result<(), DriverError> {
-    let doing = format!("the resource group {:?} can't be removed", short(&names.group));
-    let group: Option<Resource<Plain>> = arm.get(&doing, &names.group, &[]).await?;
-    if !group.is_some_and(|group| group.is_of_store(mark)) {
-        return Ok(());
-    }
-    let removed = [&names.vm, &names.nic, &names.ip, &names.nsg, &names.set, &names.network];
-    let removed: Vec<&String> = removed.into_iter().chain(&names.disk).collect();
-    if !is_empty(arm, &names.group, |id| removed.iter().any(|gone| same(gone, id))).await? {
-        return Ok(());
-    }
-    if !arm.begin_delete(&doing, &names.group).await? {
-        return Ok(());
-    }
-    let waited = cloud::wait_for(cx.report, "the empty resource group to go", GROUP, || async {
-        let there: Option<Resource<Plain>> = arm.get(&doing, &names.group, &[]).await?;
-        Ok(if there.is_none() { Seen::Done(()) } else { Seen::NotYet("it is being removed".to_owned()) })
-    });
-    match waited.await {
-        Err(error) if error.kind() == ErrorKind::Unavailable => {
-            cx.report.report(Event::Warning(format!("Azure is still removing the resource group: {error}")));
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-/// Whether nothing is in a resource group. Lists show for a while what has just been removed (`gone` says of an id whether
-/// it may be such a thing): that is waited for.
-pub(super) async fn is_empty(
-    arm: &Arm<'_>,
-    group: &str,
-    gone: impl Fn(&str) -> bool,
-) -> Result<bool, DriverError> {
-    let gone = &gone;
-    let waited = cloud::wait_for(arm.report, "Azure's list to be up to date", LISTED, || async move {
-        let inside = inside(arm, group).await?;
-        Ok(match inside.first() {
-            None => Seen::Done(true),
-            Some(_) if !inside.iter().all(|id| gone(id)) => Seen::Done(false),
-            Some(id) => Seen::NotYet(format!("{} is still in it", short(id))),
-        })
-    });
-    match waited.await {
-        // Somebody uses one of these after all, or the list is very old: then the group stays.
-        Err(error) if error.kind() == ErrorKind::Unavailable => Ok(false),
-        other => other,
-    }
-}
-
-/// The ids of what is in a resource group.
-async fn inside(arm: &Arm<'_>, group: &str) -> Result<Vec<String>, DriverError> {
-    let doing = format!("the resource group {:?} can't be looked at", short(group));
-    let inside: Option<Vec<Resource<Plain>>> = arm.list(&doing, &format!("{group}/resources"), &[]).await?;
-    Ok(inside.unwrap_or_default().into_iter().map(|thing| thing.id).collect())
 }

@@ -119,6 +119,9 @@ pub struct AzureState {
     pub store_id: String,
     /// Whether the subnet was made for this machine in a network that is not ours.
     pub subnet_made: bool,
+    /// Whether this program made the record. Before the first checkpoint of a create it has no store yet, as the records of
+    /// docker/machine have none; but nothing was asked for then.
+    pub made_here: bool,
     /// Keys that only somebody else knows.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -127,7 +130,7 @@ pub struct AzureState {
 impl AzureState {
     /// The state of a machine that has no host yet.
     pub(super) fn new(cx: &ConfigureContext<'_>) -> Self {
-        Self { base: Base::new(cx), managed_disks: true, ..Self::default() }
+        Self { base: Base::new(cx), managed_disks: true, made_here: true, ..Self::default() }
     }
 
     /// Reads a record.
@@ -157,6 +160,11 @@ impl AzureState {
     /// As it is recorded.
     pub(super) fn write(&self) -> Result<DriverState, DriverError> {
         DriverState::from_typed(self)
+    }
+
+    /// Whether nothing was asked for yet: what has the machine's names is somebody else's.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.made_here && self.store_id.is_empty()
     }
 
     /// Whether the private address is the one to connect to.

@@ -13,6 +13,15 @@ pub(super) const READING: Reading = Reading {
     refine,
 };
 
+/// Whether a refusal says that nothing is there: the thing, what it is a part of, or its resource group. That nobody may see
+/// the subscription is a 404, too, and so is the answer of a proxy, which has no code of Azure's: of machines these say
+/// nothing.
+pub(super) fn is_gone(refusal: &Refusal) -> bool {
+    let nowhere = ["SubscriptionNotFound", "TenantNotFound", "ResourceTypeNotFound"];
+    let code = refusal.code.as_str();
+    matches!(refusal.status, 404 | 410) && code.ends_with("NotFound") && !nowhere.contains(&code)
+}
+
 /// Reads a refusal of the Resource Manager or of Entra ID.
 pub(super) fn dialect(answer: &Answer) -> Refusal {
     let mut refusal = Refusal::of(answer);
@@ -45,7 +54,17 @@ const RETRYABLE: [&str; 4] = [
 /// Kind and hint of the codes that users meet.
 fn refine(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
     let code = refusal.code.as_str();
-    entra(code).or_else(|| permission(code)).or_else(|| capacity(refusal)).or_else(|| wishes(code))
+    let known = entra(code).or_else(|| permission(code)).or_else(|| capacity(refusal));
+    known.or_else(|| wishes(code)).or_else(|| elsewhere(refusal))
+}
+
+/// A 404 that is not about what was asked for: nobody may take it for the word that a machine is gone.
+fn elsewhere(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
+    let lost = matches!(refusal.status, 404 | 410) && !is_gone(refusal);
+    lost.then_some((
+        ErrorKind::Unavailable,
+        "this is no answer of Azure's about it: check --azure-endpoint and --azure-environment, and the proxy between",
+    ))
 }
 
 fn entra(code: &str) -> Option<(ErrorKind, &'static str)> {
@@ -103,6 +122,7 @@ fn permission(code: &str) -> Option<(ErrorKind, &'static str)> {
 fn capacity(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
     let code = refusal.code.as_str();
     let quota = |hint| Some((ErrorKind::Quota, hint));
+    let says = |word: &str| refusal.message.to_ascii_lowercase().contains(word);
     match code {
         "SkuNotAvailable" | "SKUNotAvailable" => quota(
             "this size is not to be had there now: `az vm list-skus -l REGION --zone` shows which are; take another --azure-size, --azure-location or --azure-availability-zone",
@@ -119,7 +139,11 @@ fn capacity(refusal: &Refusal) -> Option<(ErrorKind, &'static str)> {
         ),
         "QuotaExceeded" | "ResourceQuotaExceeded" => quota(hint::QUOTA),
         // The same code stands for other things that are not allowed.
-        "OperationNotAllowed" if refusal.message.to_ascii_lowercase().contains("quota") => quota(hint::QUOTA),
+        "OperationNotAllowed" if says("quota") => quota(hint::QUOTA),
+        "OperationNotAllowed" if says("availability set") && says("managed") => Some((
+            ErrorKind::Config,
+            "the availability set is of the kind for disks in storage accounts, which are closed: give another --azure-availability-set",
+        )),
         _ if code.ends_with("CountLimitReached") || code.ends_with("QuotaExceeded") => quota(hint::QUOTA),
         _ => None,
     }
@@ -152,6 +176,9 @@ fn wishes(code: &str) -> Option<(ErrorKind, &'static str)> {
         "InvalidResourceLocation" | "InvalidResourceGroupLocation" => config(
             "it exists in another region: take another --azure-resource-group, --azure-vnet or --azure-availability-set",
         ),
+        "InvalidResourceReference" => config(
+            "what the machine is to stand in is not there, or is in another region than --azure-location: name others with --azure-vnet and --azure-nsg",
+        ),
         "DnsRecordInUse" => config("somebody has this DNS label: take another --azure-dns"),
         "PrivateIPAddressInUse" | "PrivateIPAddressNotInSubnet" | "PrivateIPAddressInReservedRange" => {
             config("take another --azure-private-ip-address")
@@ -161,5 +188,22 @@ fn wishes(code: &str) -> Option<(ErrorKind, &'static str)> {
         }
         "InvalidParameter" | "InvalidRequestContent" | "InvalidRequestFormat" => config(""),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_every_404_says_that_something_is_gone() {
+        let of = |code: &str| Refusal { status: 404, code: code.to_owned(), ..Refusal::default() };
+        for gone in ["ResourceNotFound", "ResourceGroupNotFound", "ParentResourceNotFound", "NotFound"] {
+            assert!(is_gone(&of(gone)), "{gone}");
+        }
+        for lost in ["SubscriptionNotFound", "InvalidSubscriptionId", "InvalidResourceType", ""] {
+            assert!(!is_gone(&of(lost)), "{lost}");
+            assert!(refine(&of(lost)).is_some_and(|(kind, _)| kind != ErrorKind::NotFound), "{lost}");
+        }
     }
 }

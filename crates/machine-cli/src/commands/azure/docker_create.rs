@@ -42,10 +42,33 @@ pub fn run(
     })?;
     drop(report);
     let machine = made.map_err(CliError::from)?;
-    set_password(&lifecycle, name, user, &password)?;
+    // Without the certificates the host is of no use; without the password it is.
     copy(&lifecycle.store().machine_dir(name), &folder)?;
+    let password_set = set_password(&lifecycle, name, user, &password);
     let url = lifecycle.known(&machine)?.url;
-    output::print_line(&format!("To see that it works, run: docker --tls -H {url} info"))
+    output::print_line(&format!("To see that it works, run: {}", trial(&folder, &url)))?;
+    password_set
+}
+
+/// The command that tries the engine, with the certificates of this folder.
+fn trial(folder: &Path, url: &str) -> String {
+    let docker = format!("docker --tls -H {url} info");
+    if usual().is_some_and(|usual| usual == folder) {
+        return docker;
+    }
+    format!("DOCKER_CERT_PATH={} {docker}", quoted(&folder.to_string_lossy()))
+}
+
+/// As a word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// Where `docker --tls` looks for certificates.
+fn usual() -> Option<PathBuf> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    home.map(|home| home.join(".docker"))
 }
 
 fn flags(invocation: &Invocation, name: &str, image: &str, user: &str) -> Result<FlagValues, CliError> {
@@ -98,20 +121,22 @@ fn folder(invocation: &Invocation) -> Result<PathBuf, CliError> {
     if !given.is_empty() {
         return Ok(PathBuf::from(given));
     }
-    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-    home.map(|home| home.join(".docker"))
+    usual()
         .ok_or_else(|| CliError::new("this user has no home folder").with_hint("give --docker-cert-dir DIR"))
 }
 
 /// Somebody else's certificates must not be written over: that is seen before anything is made.
 fn fits(store: &Path, folder: &Path) -> Result<(), CliError> {
-    let (Ok(there), ours) = (fs::read(folder.join("ca.pem")), fs::read(store.join("certs/ca.pem"))) else {
+    let ours = |file: &str| fs::read(store.join("certs").join(file)).ok();
+    let there = |file: &str| fs::read(folder.join(file)).ok();
+    // Below our CA all three are ours. Where there is none, each speaks for itself.
+    let [ca, rest @ ..] = FILES;
+    let judged: &[&str] = if there(ca).is_some() { &[ca] } else { &rest };
+    let Some(other) = judged.iter().find(|file| there(file).is_some_and(|there| ours(file) != Some(there)))
+    else {
         return Ok(());
     };
-    if ours.is_ok_and(|ours| ours == there) {
-        return Ok(());
-    }
-    Err(CliError::new(format!("{} has certificates of another CA in it", folder.display()))
+    Err(CliError::new(format!("{} has certificates of another CA in it ({other})", folder.display()))
         .with_hint("give another folder: --docker-cert-dir DIR, and DOCKER_CERT_PATH=DIR to docker"))
 }
 
@@ -121,23 +146,27 @@ fn copy(machine: &Path, folder: &Path) -> Result<(), CliError> {
     };
     fs::create_dir_all(folder).map_err(|error| failed("nothing", error))?;
     for file in FILES {
-        let (from, to) = (machine.join(file), folder.join(file));
-        let content = fs::read(&from).map_err(|error| failed(file, error))?;
-        if fs::read(&to).is_ok_and(|there| there == content) {
-            continue;
-        }
-        write_private(&to, &content).map_err(|error| failed(file, error))?;
+        let content = fs::read(machine.join(file)).map_err(|error| failed(file, error))?;
+        write_private(folder, file, &content).map_err(|error| failed(file, error))?;
     }
     Ok(())
 }
 
-fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// Puts a file there that nobody else can read, whole or not at all, whatever was in its place.
+fn write_private(folder: &Path, file: &str, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
+    let new = folder.join(format!(".{file}.{}", std::process::id()));
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(content)
+    let written = options.open(&new).and_then(|mut opened| {
+        opened.write_all(content)?;
+        opened.sync_all()
+    });
+    written.and_then(|()| fs::rename(&new, folder.join(file))).inspect_err(|_| {
+        let _ = fs::remove_file(&new);
+    })
 }
 
 /// By the machine's own SSH connection, on standard input: it is in no argument and in no record.
@@ -158,4 +187,63 @@ fn set_password(lifecycle: &Lifecycle, name: &str, user: &str, password: &Secret
             Err(error) => Err(CliError::new(format!("the password of {user:?} could not be set: {error}"))),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store with a CA, a client's certificate and key.
+    fn store() -> tempfile::TempDir {
+        let store = tempfile::tempdir().unwrap();
+        fs::create_dir(store.path().join("certs")).unwrap();
+        for file in FILES {
+            fs::write(store.path().join("certs").join(file), format!("our {file}")).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn certificates_of_others_are_not_written_over() {
+        let store = store();
+        for (there, fine) in [
+            (vec![], true),
+            (vec![("ca.pem", "our ca.pem"), ("cert.pem", "one of before")], true),
+            (vec![("cert.pem", "our cert.pem")], true),
+            (vec![("ca.pem", "another")], false),
+            (vec![("key.pem", "another")], false),
+            (vec![("cert.pem", "another")], false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            for (file, content) in &there {
+                fs::write(folder.path().join(file), content).unwrap();
+            }
+            assert_eq!(fits(store.path(), folder.path()).is_ok(), fine, "{there:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_can_read_what_is_copied() {
+        use std::os::unix::fs::PermissionsExt;
+        let (store, folder) = (store(), tempfile::tempdir().unwrap());
+        let key = folder.path().join("key.pem");
+        for before in ["another", "our key.pem"] {
+            fs::write(&key, before).unwrap();
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+            copy(&store.path().join("certs"), folder.path()).unwrap();
+            assert_eq!(fs::read_to_string(&key).unwrap(), "our key.pem");
+            assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), FILES.len());
+    }
+
+    #[test]
+    fn the_command_names_the_folder_of_the_certificates() {
+        let url = "tcp://old.westus.cloudapp.azure.com:4243";
+        let docker = format!("docker --tls -H {url} info");
+        assert_eq!(trial(&usual().unwrap(), url), docker);
+        assert_eq!(trial(Path::new("./certs"), url), format!("DOCKER_CERT_PATH=./certs {docker}"));
+        assert_eq!(trial(Path::new("/my folder"), url), format!("DOCKER_CERT_PATH='/my folder' {docker}"));
+    }
 }

@@ -20,6 +20,8 @@ pub(super) struct Saved {
     pub(super) resource: String,
     #[serde(rename = "token_type")]
     pub(super) kind: String,
+    /// As which application the person signed in: no other can renew the token. docker/machine does not write it.
+    pub(super) client_id: String,
 }
 
 /// The text of a file; `None` where it is not there or can't be read: what is in it can be had again.

@@ -46,20 +46,33 @@ fn application<'a>(sign_in: &'a SignIn<'_>) -> &'a str {
     if sign_in.key.client_id.is_empty() { APPLICATION } else { &sign_in.key.client_id }
 }
 
+/// docker/machine's file; an application that the user names has one of its own.
 fn file(sign_in: &SignIn<'_>, place: &Place) -> PathBuf {
-    sign_in.folder.join(format!("{}.json", place.tenant))
+    let id = application(sign_in);
+    let plain: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let application = if id == APPLICATION { String::new() } else { format!(".{plain}") };
+    sign_in.folder.join(format!("{}{application}.json", place.tenant))
 }
 
-/// The token of an earlier sign-in, renewed where it has ended; `None` where there is none or it can't be renewed.
-pub(super) async fn known(sign_in: &SignIn<'_>, place: &Place) -> Result<Option<Held>, DriverError> {
+/// The token of an earlier sign-in, renewed where it has ended or was refused; `None` where there is none or it can't be
+/// renewed.
+pub(super) async fn known(
+    sign_in: &SignIn<'_>,
+    place: &Place,
+    refused_token: &Secret,
+) -> Result<Option<Held>, DriverError> {
     let path = file(sign_in, place);
     let Some(saved) = cache::read(&path).and_then(|text| serde_json::from_str::<Saved>(&text).ok()) else {
         return Ok(None);
     };
     let held =
         Held { token: saved.access_token.clone(), ends: saved.expires_on.trim().parse().unwrap_or_default() };
-    if held.is_fresh() {
+    if held.is_fresh() && held.token != *refused_token {
         return Ok(Some(held));
+    }
+    if saved.client_id != application(sign_in) {
+        // Another application's, e.g. one of docker/machine's: it stays for whoever can renew it.
+        return Ok(None);
     }
     let call = Call::post(place.url("oauth2/v2.0/token")?).repeatable().form([
         ("grant_type", "refresh_token"),
@@ -67,15 +80,17 @@ pub(super) async fn known(sign_in: &SignIn<'_>, place: &Place) -> Result<Option<
         ("refresh_token", saved.refresh_token.expose()),
         ("scope", &scope(sign_in)),
     ]);
-    match sign_in.anonymous(dialect).send(&call).await {
+    match sign_in.anonymous(Refusal::of).send(&call).await {
         Ok(answer) => {
             let body: Value = answer.json().map_err(|error| refused(&error))?;
             keep(sign_in, place, &body, &saved.refresh_token).map(Some)
         }
-        Err(ApiError::Refused { refusal, .. }) if refusal.status < 500 => {
-            sign_in.report.report(Event::Debug(format!("azure: the sign-in has ended: {refusal}")));
-            // Gone already is as good.
-            let _ = std::fs::remove_file(&path);
+        Err(ApiError::Refused { refusal, .. }) if refusal.status < 500 && !refusal.throttled => {
+            sign_in.report.report(Event::Debug(format!("azure: the sign-in can't be renewed: {refusal}")));
+            if refusal.code == "invalid_grant" {
+                // It never will be. Gone already is as good.
+                let _ = std::fs::remove_file(&path);
+            }
             Ok(None)
         }
         Err(error) => Err(refused(&error)),
@@ -163,6 +178,7 @@ fn keep(sign_in: &SignIn<'_>, place: &Place, body: &Value, old: &Secret) -> Resu
         not_before: super::now().to_string(),
         resource: format!("{}/", sign_in.endpoint),
         kind: "Bearer".to_owned(),
+        client_id: application(sign_in).to_owned(),
     };
     let text = serde_json::to_vec_pretty(&saved).unwrap_or_default();
     if let Err(error) = cache::write(&file(sign_in, place), &text) {

@@ -115,22 +115,40 @@ struct Key {
 
 /// The tokens of a process: one sign-in serves all its machines.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tokens(Arc<Mutex<Vec<(Key, Held)>>>);
+pub(super) struct Tokens(Arc<Mutex<Vec<Account>>>);
+
+#[derive(Debug)]
+struct Account {
+    key: Key,
+    held: Held,
+    /// Locked by whoever signs in: the others wait for the token that he gets.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl Tokens {
-    fn get(&self, key: &Key) -> Option<Held> {
-        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.iter().find(|(known, held)| known == key && held.is_fresh()).map(|(_, held)| held.clone())
+    fn account<T>(&self, key: &Key, work: impl FnOnce(&mut Account) -> T) -> T {
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = accounts.iter_mut().find(|account| account.key == *key) {
+            return work(known);
+        }
+        let mut account = Account { key: key.clone(), held: Held::default(), turn: Arc::default() };
+        let worked = work(&mut account);
+        accounts.push(account);
+        worked
+    }
+
+    /// A token that has not ended and is not the one that was refused.
+    fn get(&self, key: &Key, refused: &Secret) -> Option<Held> {
+        let held = self.account(key, |account| account.held.clone());
+        Some(held).filter(|held| held.is_fresh() && held.token != *refused)
     }
 
     fn put(&self, key: &Key, held: &Held) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.retain(|(known, _)| known != key);
-        tokens.push((key.clone(), held.clone()));
+        self.account(key, |account| account.held.clone_from(held));
     }
 
-    fn forget(&self, key: &Key) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| known != key);
+    fn turn(&self, key: &Key) -> Arc<tokio::sync::Mutex<()>> {
+        self.account(key, |account| Arc::clone(&account.turn))
     }
 }
 
@@ -193,20 +211,26 @@ impl<'a> SignIn<'a> {
     /// # Errors
     /// [`ErrorKind::Credentials`] with what to do; [`ErrorKind::Unavailable`] where nobody answers.
     pub(super) async fn granted(self) -> Result<Granted<'a>, DriverError> {
-        let held = self.token().await?;
+        let held = self.token(&Secret::default()).await?;
         Ok(Granted { sign_in: self, held: Mutex::new(held) })
     }
 
-    async fn token(&self) -> Result<Held, DriverError> {
-        if let Some(held) = self.tokens.get(&self.key) {
+    /// A token, another one than the one that was refused. Several machines of one account sign in once.
+    async fn token(&self, refused: &Secret) -> Result<Held, DriverError> {
+        if let Some(held) = self.tokens.get(&self.key, refused) {
+            return Ok(held);
+        }
+        let turn = self.tokens.turn(&self.key);
+        let _turn = turn.lock().await;
+        if let Some(held) = self.tokens.get(&self.key, refused) {
             return Ok(held);
         }
         let held = match self.key.auth {
             Auth::ServicePrincipal => self.principal().await?,
             Auth::ManagedIdentity => self.managed_identity().await?,
             Auth::Cli => cli::token(&self.endpoint, &self.key.subscription).await?,
-            Auth::Device => self.device().await?,
-            Auth::Person => self.person().await?,
+            Auth::Device => self.device(refused).await?,
+            Auth::Person => self.person(refused).await?,
         };
         self.tokens.put(&self.key, &held);
         Ok(held)
@@ -256,22 +280,22 @@ impl<'a> SignIn<'a> {
     }
 
     /// What is there of a person.
-    async fn person(&self) -> Result<Held, DriverError> {
-        if let Some(held) = device::known(self, &tenant::find(self).await?).await? {
+    async fn person(&self, refused: &Secret) -> Result<Held, DriverError> {
+        if let Some(held) = device::known(self, &tenant::find(self).await?, refused).await? {
             return Ok(held);
         }
         match cli::token(&self.endpoint, &self.key.subscription).await {
             Ok(held) => Ok(held),
             Err(error) => {
                 self.report.report(Event::Debug(format!("azure: {error}")));
-                self.device().await
+                self.device(refused).await
             }
         }
     }
 
-    async fn device(&self) -> Result<Held, DriverError> {
+    async fn device(&self, refused: &Secret) -> Result<Held, DriverError> {
         let place = tenant::find(self).await?;
-        match device::known(self, &place).await? {
+        match device::known(self, &place, refused).await? {
             Some(held) => Ok(held),
             None if self.ask => device::ask(self, &place).await,
             None => Err(DriverError::new(ErrorKind::Credentials, "nobody is signed in to Azure").with_hint(
@@ -334,8 +358,8 @@ impl Granted<'_> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn fetch(&self) -> Result<Held, DriverError> {
-        let held = self.sign_in.token().await?;
+    async fn fetch(&self, refused: &Secret) -> Result<Held, DriverError> {
+        let held = self.sign_in.token(refused).await?;
         held.clone_into(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(held)
     }
@@ -346,15 +370,17 @@ impl Access for Granted<'_> {
     async fn grant(&self, request: &mut Outgoing<'_>) -> Result<(), ApiError> {
         let mut held = self.held();
         if !held.is_fresh() {
-            held = self.fetch().await.map_err(|error| ApiError::NoAccess { why: error.to_string() })?;
+            held = self
+                .fetch(&Secret::default())
+                .await
+                .map_err(|error| ApiError::NoAccess { why: error.to_string() })?;
         }
         Token::bearer(held.token.expose())?.grant(request).await
     }
 
     /// The token was refused although it has not ended: another one may be had, e.g. after roles changed.
     async fn renew(&self) -> bool {
-        let before = self.held();
-        self.sign_in.tokens.forget(&self.sign_in.key);
-        self.fetch().await.is_ok_and(|held| held != before)
+        let before = self.held().token;
+        self.fetch(&before).await.is_ok_and(|held| held.token != before)
     }
 }

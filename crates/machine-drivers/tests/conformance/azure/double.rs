@@ -61,8 +61,10 @@ pub struct Azure {
     pub refuses: bool,
     /// There is no room.
     pub full: bool,
-    /// The token may not list the whole subscription.
+    /// The token has rights in the resource group `docker-machine` only.
     pub narrow: bool,
+    /// The token may not see the subscription.
+    pub hidden: bool,
     /// How many looks until something new is there.
     pub looks: u32,
     /// How many lists lag behind.
@@ -94,6 +96,7 @@ impl Default for Azure {
             refuses: false,
             full: false,
             narrow: false,
+            hidden: false,
             looks: 1,
             lag: 1,
             page: 50,
@@ -108,7 +111,8 @@ impl Default for Azure {
 }
 
 /// Versions that there are, by provider. Source: Azure/azure-rest-api-specs.
-const VERSIONS: [(&str, &[&str]); 6] = [
+const VERSIONS: [(&str, &[&str]); 7] = [
+    ("microsoft.compute/galleries", &["2022-08-03", "2023-07-03", "2024-03-03"]),
     ("microsoft.compute/disks", &["2024-03-02"]),
     ("microsoft.compute/skus", &["2021-07-01"]),
     ("microsoft.compute", &["2024-07-01", "2024-11-01", "2025-04-01"]),
@@ -285,6 +289,17 @@ impl Azure {
         self.things.insert(key(&id), thing);
     }
 
+    /// The lists of all kinds do not show what is there now, so many times.
+    pub fn unlist(&mut self, lists: u32) {
+        self.things.values_mut().for_each(|thing| thing.unlisted = lists);
+    }
+
+    /// Somebody replaces the tags of a thing.
+    pub fn retag(&mut self, below: &str, tags: &Value) {
+        let thing = self.things.get_mut(&key(&format!("/subscriptions/{SUBSCRIPTION}/{below}"))).unwrap();
+        thing.body["tags"] = tags.clone();
+    }
+
     /// Everything disappears but what machines share.
     pub fn lose_hosts(&mut self) {
         let shared = ["/virtualnetworks/", "/availabilitysets/"];
@@ -331,7 +346,7 @@ impl Azure {
             return error(401, "InvalidAuthenticationToken", "The access token is invalid.")
                 .header("www-authenticate", &challenge);
         }
-        if subscription != SUBSCRIPTION {
+        if subscription != SUBSCRIPTION || self.hidden {
             return error(
                 404,
                 "SubscriptionNotFound",
@@ -346,6 +361,15 @@ impl Azure {
         }
         let kinds: Vec<String> = below.iter().map(|part| part.to_lowercase()).collect();
         let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+        if self.narrow && !matches!(kinds[..], ["resourcegroups", "docker-machine", ..]) {
+            return error(
+                403,
+                "AuthorizationFailed",
+                &format!(
+                    "The client does not have authorization to perform action 'x/read' over scope '{path}'."
+                ),
+            );
+        }
         match (request.method.as_str(), &kinds[..]) {
             ("GET", ["providers", "microsoft.compute", "skus"]) => skus(request),
             ("GET", ["providers", "microsoft.compute", "locations", region, "usages"]) => self.usages(region),
@@ -367,6 +391,13 @@ impl Azure {
             }
             ("GET", ["resources"]) => self.list(request, None),
             ("GET", ["resourcegroups"]) => self.list_groups(request),
+            ("GET", ["resourcegroups", group, "providers", namespace, kind]) => {
+                let id = format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/{group}");
+                match self.things.contains_key(&id) {
+                    true => self.list_kind_in(&format!("{id}/providers/{namespace}/{kind}/")),
+                    false => no_group(group),
+                }
+            }
             ("GET", ["resourcegroups", group, "resources"]) => {
                 let id = format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/{group}");
                 match self.things.contains_key(&id) {
@@ -488,7 +519,9 @@ impl Azure {
             value.push(one);
         }
         for (id, lists) in &mut self.ghosts {
-            if *lists > 0 && filter.is_empty() && below.is_some_and(|below| key(id).starts_with(below)) {
+            let fits =
+                filter.is_empty() || quoted.get(1).is_some_and(|part| !by_tag && last(id).contains(part));
+            if *lists > 0 && fits && below.is_some_and(|below| key(id).starts_with(below)) {
                 *lists -= 1;
                 value.push(json!({ "id": id, "name": last(id), "type": kind(id) }));
             }
@@ -507,19 +540,22 @@ impl Azure {
         Reply::json(200, &json!({ "value": value }))
     }
 
+    /// What a provider has of a kind in a resource group; it knows at once what is there.
+    fn list_kind_in(&self, start: &str) -> Reply {
+        let inside = self
+            .things
+            .iter()
+            .filter(|(key, _)| key.strip_prefix(start).is_some_and(|name| !name.contains('/')));
+        let value: Vec<Value> = inside.map(|(_, thing)| shown(thing)).collect();
+        Reply::json(200, &json!({ "value": value }))
+    }
+
     fn list_kind(&self, kind: &str) -> Reply {
         let value: Vec<Value> = self.of_kind(kind).map(shown).collect();
         Reply::json(200, &json!({ "value": value }))
     }
 
     fn list_machines(&mut self, request: &Request, host: &str) -> Reply {
-        if self.narrow {
-            return error(
-                403,
-                "AuthorizationFailed",
-                "The client does not have authorization to perform action 'Microsoft.Compute/virtualMachines/read' over scope '/subscriptions/x'.",
-            );
-        }
         let only_status = request.query("statusOnly") == "true";
         let skip: usize = request.query("$skiptoken").parse().unwrap_or_default();
         let all: Vec<String> = self.of_kind("virtualmachines").map(|thing| key(&thing.id)).collect();
@@ -645,6 +681,11 @@ impl Azure {
             "securityrules" => return self.put_rule(path, &body),
             "publicipaddresses" => self.check_address(&lower, &body),
             "networkinterfaces" => self.check_interface(&lower, &body),
+            "virtualmachines"
+                if request.header("if-none-match") == "*" && self.things.contains_key(&lower) =>
+            {
+                return error(412, "PreconditionFailed", "The condition of the request is not met.");
+            }
             "virtualmachines" => return self.put_machine(path, body, host),
             "networksecuritygroups" => check_rules(&body),
             "availabilitysets" => check_set(&body),
@@ -831,12 +872,23 @@ impl Azure {
                 Some(_) => {}
             }
         }
+        let subnet = key(ip.pointer("/subnet/id").and_then(Value::as_str).unwrap_or_default());
+        let network = subnet.split("/subnets/").next().unwrap_or_default();
+        let there = self.things.get(network).map(|network| network.body["location"].clone());
+        if there.is_some_and(|there| there.is_string() && there != body["location"]) {
+            return Some(error(
+                400,
+                "InvalidResourceReference",
+                &format!(
+                    "Resource {network} referenced by resource {lower} was not found. Please make sure that both resources are in the same region."
+                ),
+            ));
+        }
         if let Some(public) = ip.pointer("/publicIPAddress/id").and_then(Value::as_str)
             && self.users(public).iter().any(|user| key(user) != lower)
         {
             return Some(error(400, "PublicIPAddressInUse", "Resource is in use."));
         }
-        let subnet = key(ip.pointer("/subnet/id").and_then(Value::as_str).unwrap_or_default());
         let prefix = self
             .things
             .get(&subnet)
@@ -961,6 +1013,15 @@ impl Azure {
         if set.is_some_and(|set| !self.things.contains_key(&key(set))) {
             return refuse(404, "NotFound", "The availability set was not found.".into());
         }
+        let kind = set.and_then(|set| self.things.get(&key(set))).map(|set| set.body["sku"]["name"].clone());
+        if kind.is_some_and(|kind| kind == "Classic") {
+            return refuse(
+                409,
+                "OperationNotAllowed",
+                "Addition of a VM with managed disks to non-managed Availability Set is not supported."
+                    .into(),
+            );
+        }
         let nic = key(at("/properties/networkProfile/networkInterfaces/0/id"));
         match self.things.get(&nic) {
             None => return refuse(404, "NotFound", format!("The network interface {nic} was not found.")),
@@ -977,6 +1038,18 @@ impl Azure {
             return refuse(400, "NicInUse", "The network interface is used by another machine.".into());
         }
         let disk = at("/properties/storageProfile/osDisk/name").to_lowercase();
+        if disk.len() > 80 {
+            return refuse(400, "InvalidParameter", format!("The disk's name {disk} is too long."));
+        }
+        let first =
+            size == GENERATION_1 && !at("/properties/storageProfile/imageReference/sku").contains("gen1");
+        if first {
+            return refuse(
+                400,
+                "BadRequest",
+                format!("The selected VM size '{size}' cannot boot Hypervisor Generation '2'."),
+            );
+        }
         if self.of_kind("disks").any(|other| last(&other.id).to_lowercase() == disk) {
             return refuse(409, "Conflict", format!("Disk {disk} already exists."));
         }
@@ -1214,6 +1287,18 @@ fn check_rules(body: &Value) -> Option<Reply> {
                 &format!("Security rule {} is invalid.", rule["name"]),
             ));
         }
+        let prefixes = properties["sourceAddressPrefixes"].as_array().cloned().unwrap_or_default();
+        let sixes = prefixes.iter().filter(|one| one.as_str().is_some_and(|one| one.contains(':'))).count();
+        if sixes > 0 && sixes < prefixes.len() {
+            return Some(error(
+                400,
+                "ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies",
+                &format!(
+                    "Security rule {} cannot contain address prefixes from different address families.",
+                    rule["name"]
+                ),
+            ));
+        }
         if !seen.insert(properties["priority"].to_string()) {
             return Some(error(
                 400,
@@ -1234,8 +1319,11 @@ fn check_set(body: &Value) -> Option<Reply> {
     })
 }
 
+/// A size that starts images of generation 1 only.
+const GENERATION_1: &str = "Standard_D2_v2";
 /// Sizes: name, family, zones, ARM, restriction.
-const SIZES: [(&str, &str, &[&str], bool, bool); 5] = [
+const SIZES: [(&str, &str, &[&str], bool, bool); 6] = [
+    (GENERATION_1, "standardDv2Family", &[], false, false),
     ("Standard_D2s_v5", "standardDSv5Family", &["1", "2"], false, false),
     ("Standard_D4s_v5", "standardDSv5Family", &["1", "2", "3"], false, false),
     ("Standard_D2ps_v5", "standardDPSv5Family", &["1"], true, false),
@@ -1264,6 +1352,7 @@ fn skus(request: &Request) -> Reply {
                     capability("vCPUs", "2"), capability("CpuArchitectureType", if *arm { "Arm64" } else { "x64" }),
                     capability("AcceleratedNetworkingEnabled", if *name == "Standard_B2s" { "False" } else { "True" }),
                     capability("LowPriorityCapable", "True"), capability("PremiumIO", "True"),
+                    capability("HyperVGenerations", if *name == GENERATION_1 { "V1" } else { "V1,V2" }),
                 ],
                 "restrictions": restrictions,
             })
@@ -1274,7 +1363,8 @@ fn skus(request: &Request) -> Reply {
 }
 
 /// Images: publisher, offer, SKU.
-pub const IMAGES: [(&str, &str, &str); 4] = [
+pub const IMAGES: [(&str, &str, &str); 5] = [
+    ("Canonical", "ubuntu-24_04-lts", "server-gen1"),
     ("Canonical", "ubuntu-24_04-lts", "server"),
     ("Canonical", "ubuntu-24_04-lts", "server-arm64"),
     ("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2"),

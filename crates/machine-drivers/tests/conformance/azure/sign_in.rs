@@ -2,7 +2,7 @@
 
 use machine_core::{DriverState, ErrorKind, FlagValue, FlagValues};
 use machine_testkit::conformance::{Bench, full_text};
-use machine_testkit::double::Double;
+use machine_testkit::double::{Double, Reply, Trouble};
 
 use super::super::{standin, text, with};
 use super::double::{Azure, SUBSCRIPTION, TENANT};
@@ -124,5 +124,78 @@ fn what_is_wrong_with_credentials_is_said() {
         assert_eq!(error.kind(), ErrorKind::Credentials, "{}", full_text(&error));
         assert!(error.hint().unwrap().contains(hint), "{flag}: {}", full_text(&error));
         assert!(!full_text(&error).contains("not the secret"));
+    }
+}
+
+#[test]
+fn several_machines_sign_in_once() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let driver = driver();
+    let three = |wish: DriverState| {
+        let look = || async { driver.precreate(&bench.cx(), &wish).await };
+        block(async { tokio::join!(look(), look(), look()) })
+    };
+    let person = bench.wish(driver.as_ref(), &flags(&cloud.double, &[("azure-auth", text("device"))]));
+    let (a, b, c) = three(person);
+    a.and(b).and(c).unwrap();
+    assert_eq!(bench.heard.text().matches("ABCD-1234").count(), 1, "{}", bench.heard.text());
+    cloud.asked();
+    let (a, b, c) = three(bench.wish(driver.as_ref(), &cloud.flags(&[])));
+    a.and(b).and(c).unwrap();
+    let tokens = cloud.asked().iter().filter(|line| line.contains("oauth2")).count();
+    assert_eq!(tokens, 1);
+}
+
+#[test]
+fn a_kept_token_that_is_refused_is_renewed() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let wish = bench.wish(driver().as_ref(), &flags(&cloud.double, &[("azure-auth", text("device"))]));
+    look(&bench, &wish).unwrap();
+    // It has not ended by its date.
+    cloud.double.provider().end_tokens();
+    look(&bench, &wish).unwrap();
+    assert_eq!(bench.heard.text().matches("ABCD-1234").count(), 1, "nobody is asked again");
+}
+
+#[test]
+fn the_sign_in_of_another_application_stays() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let usual = [("azure-auth", text("device"))];
+    let own = [("azure-auth", text("device")), ("azure-client-id", text("my-own-application"))];
+    let folder = bench.cx().store_path.join("credentials/azure");
+    let file = folder.join(format!("{TENANT}.json"));
+    let wish = bench.wish(driver().as_ref(), &flags(&cloud.double, &usual));
+    look(&bench, &wish).unwrap();
+    look(&bench, &bench.wish(driver().as_ref(), &flags(&cloud.double, &own))).unwrap();
+    assert!(file.exists() && folder.join(format!("{TENANT}.my-own-application.json")).exists());
+
+    // As docker/machine leaves it, and ended: nobody but its own application could renew it.
+    let saved = std::fs::read_to_string(&file).unwrap();
+    let mut saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    saved.as_object_mut().unwrap().remove("client_id");
+    saved["expires_on"] = "1".into();
+    std::fs::write(&file, saved.to_string()).unwrap();
+    cloud.asked();
+    let error = block(driver().observe_many(&[(bench.cx(), &wish)])).remove(0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{}", full_text(&error));
+    assert!(!cloud.asked().iter().any(|line| line.contains("oauth2")), "it was tried");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), saved.to_string());
+}
+
+#[test]
+fn a_sign_in_that_can_not_be_renewed_now_is_kept() {
+    let (cloud, bench) = (Cloud::new(), Bench::new());
+    let wish = bench.wish(driver().as_ref(), &flags(&cloud.double, &[("azure-auth", text("device"))]));
+    look(&bench, &wish).unwrap();
+    let file = bench.cx().store_path.join(format!("credentials/azure/{TENANT}.json"));
+    let saved = std::fs::read_to_string(&file).unwrap();
+    let mut saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    saved["expires_on"] = "1".into();
+    std::fs::write(&file, saved.to_string()).unwrap();
+    for (code, stays) in [("temporarily_unavailable", true), ("invalid_grant", false)] {
+        let reply = Reply::json(400, &serde_json::json!({ "error": code, "error_description": "no" }));
+        cloud.double.trouble(1, Trouble::Answer(reply), |request| request.path.ends_with("/token"));
+        block(driver().observe_many(&[(bench.cx(), &wish)])).remove(0).unwrap_err();
+        assert_eq!(file.exists(), stays, "{code}");
     }
 }
