@@ -90,7 +90,9 @@ impl Lifecycle {
                 Err(Error::NotRunning { machine: name, state })
             }
             Ok(Err(Error::Driver { source, .. })) if source.kind() != ErrorKind::NotFound => {
-                report.report(Event::Warning(format!("where the host of {name:?} is could not be asked: {source}")));
+                report.report(Event::Warning(format!(
+                    "where the host of {name:?} is could not be asked: {source}"
+                )));
                 Ok(())
             }
             Ok(asked) => asked.map(drop),

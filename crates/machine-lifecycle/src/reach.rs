@@ -163,7 +163,13 @@ impl Lifecycle {
         let what = format!("ssh on {}", route.target.address());
         let late = has_late_login(&recorder.journal);
         let fresh = self.is_fresh(machine);
-        let grace = if late { limit } else if fresh { AUTH_GRACE } else { Duration::ZERO };
+        let grace = if late {
+            limit
+        } else if fresh {
+            AUTH_GRACE
+        } else {
+            Duration::ZERO
+        };
         let retry = RetryOptions { limit, auth_grace: grace };
         // Since when it shows another key: its port may have opened long after we began.
         let mut other_since: Option<Instant> = None;
@@ -180,7 +186,8 @@ impl Lifecycle {
                 // An SSH server that was faster than cloud-init shows what the image brought.
                 Err(changed @ machine_ssh::Error::HostKeyChanged { .. })
                     if is_seeded(&recorder.journal)
-                        && other_since.get_or_insert_with(Instant::now).elapsed() < self.settings.key_grace =>
+                        && other_since.get_or_insert_with(Instant::now).elapsed()
+                            < self.settings.key_grace =>
                 {
                     let since = other_since.map_or(Duration::ZERO, |since| since.elapsed());
                     report.report(waiting(&what, since, self.settings.key_grace, &changed.to_string()));

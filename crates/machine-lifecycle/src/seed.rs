@@ -146,9 +146,8 @@ impl Lifecycle {
         let text = format!(
             "the user data has {bytes} bytes with what the machine needs in it; the provider takes {limit}"
         );
-        let error = DriverError::new(ErrorKind::Precreate, text).with_hint(
-            "shorten yours, e.g. to an #include of an address where the rest is",
-        );
+        let error = DriverError::new(ErrorKind::Precreate, text)
+            .with_hint("shorten yours, e.g. to an #include of an address where the rest is");
         Err(Error::Precreate(Box::new(error)))
     }
 

@@ -687,7 +687,10 @@ fn a_host_whose_port_opens_late_may_show_the_images_key_first() {
     });
     let said = error.to_string();
     assert!(!said.contains("has changed") && matches!(error, Error::Ssh { .. }), "{said}");
-    assert!(said.contains("none of the keys") || said.contains("refused") || said.contains("offered"), "{said}");
+    assert!(
+        said.contains("none of the keys") || said.contains("refused") || said.contains("offered"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -337,7 +337,9 @@ mod tests {
                 "Unhandled unknown content-type (text/x)",
             ]
         );
-        for none in ["", "[]", "{\"v1\": {\"stage\": 1}}", "{\"v1\": {\"init\": {\"recoverable_errors\": [1]}}}"] {
+        for none in
+            ["", "[]", "{\"v1\": {\"stage\": 1}}", "{\"v1\": {\"init\": {\"recoverable_errors\": [1]}}}"]
+        {
             assert!(unread_user_data(none).is_empty(), "{none}");
         }
     }

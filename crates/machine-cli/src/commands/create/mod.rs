@@ -121,7 +121,10 @@ pub fn left(lifecycle: &Lifecycle, name: &str, program: &str) -> String {
         return format!("Nothing is left of machine {}.", go::quote(name));
     }
     if !lifecycle.has_begun(name) {
-        return format!("Nothing was made here of machine {}: another process has that name.", go::quote(name));
+        return format!(
+            "Nothing was made here of machine {}: another process has that name.",
+            go::quote(name)
+        );
     }
     format!(
         "What was made of machine {} is kept: `{program} create --resume {name}` goes on where it stopped; `{program} \

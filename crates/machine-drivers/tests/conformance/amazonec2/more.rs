@@ -210,7 +210,8 @@ fn credentials_that_open_another_account_do_not_make_machines_gone() {
 
     cloud.front.provider().elsewhere = Some("999999999999");
     let cx = machine.cx(&[]);
-    let (one, again) = (run(driver.observe(&cx, &state)), run(driver.observe_many(&[(machine.cx(&[]), &state)])));
+    let (one, again) =
+        (run(driver.observe(&cx, &state)), run(driver.observe_many(&[(machine.cx(&[]), &state)])));
     let removed = [run(driver.remove(&cx, &state)), run(driver.remove(&cx, &early))];
     let resumed = run(driver.create(&cx, early.clone(), &mut Journal::new(Cut::Never)));
     let errors = [one.map(drop), again.into_iter().next().unwrap().map(drop), resumed.map(drop)];
