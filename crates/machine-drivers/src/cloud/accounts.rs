@@ -19,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(150);
 type Hosts<'h, 'c, 's> = &'h [(Cx<'c>, &'s DriverState)];
 /// What is seen of one host.
 type Seen = Result<Observed, DriverError>;
+/// The machines of one account: their places among the questions, and themselves.
+type Members<'h, 'c, S> = (Vec<usize>, Vec<(&'h Cx<'c>, S)>);
 
 /// Asks each account once. `read` gives of a record what its machine has in common with the others of its account, and its
 /// state; or the answer, where there is nothing to ask. `list` looks at the machines of one account and answers in their
@@ -46,7 +48,7 @@ async fn within<'h, 'c, 's, K, S, F>(
     K: Ord,
     F: Future<Output = Result<Vec<Seen>, DriverError>>,
 {
-    let mut accounts: BTreeMap<K, (Vec<usize>, Vec<(&'h Cx<'c>, S)>)> = BTreeMap::new();
+    let mut accounts: BTreeMap<K, Members<'h, 'c, S>> = BTreeMap::new();
     for (at, (cx, state)) in hosts.iter().enumerate() {
         match read(state) {
             Ok((key, state)) => {
@@ -96,8 +98,12 @@ mod tests {
     use machine_core::{MachineName, Silent, State};
     use std::path::Path;
 
-    /// Machines of these accounts, each answered with what its account does: `hangs`, `refuses`, or runs.
-    fn ask(accounts: &[&str], limit: Duration) -> (Vec<(usize, Result<State, ErrorKind>)>, usize) {
+    /// An answer, and its place.
+    type Told = (usize, Result<State, ErrorKind>);
+
+    /// Machines of these accounts, each answered with what its account does: `hangs`, `refuses`, or runs; and how many lists
+    /// that took.
+    fn ask(accounts: &[&str], limit: Duration) -> (Vec<Told>, usize) {
         let (name, here) = (MachineName::new("m").unwrap(), Path::new("."));
         let cx = || Cx {
             name: &name,
