@@ -133,6 +133,7 @@ impl Driver for Azure {
         Ok(Prospect {
             image: image::facts(&state.image),
             user_data: cloud::user_data(flags::CUSTOM_DATA, &state.custom_data_file)?,
+            user_data_limit: Some(create::MAX_CUSTOM_DATA),
             ..Prospect::default()
         })
     }

@@ -101,6 +101,7 @@ impl Driver for DigitalOcean {
         Ok(Prospect {
             image: usual.then(|| image_facts(UBUNTU_24_04, "x86_64")),
             user_data: cloud::user_data(flags::USER_DATA_FLAG, &wish.user_data_file)?,
+            user_data_limit: Some(check::MOST_USER_DATA),
             ..Prospect::default()
         })
     }

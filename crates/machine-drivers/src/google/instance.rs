@@ -13,6 +13,8 @@ use crate::cloud::{MACHINE_KEY, Mark, STORE_KEY};
 pub(super) const LONGEST_NAME: usize = 63;
 /// The key of the metadata that cloud-init reads.
 pub(super) const USER_DATA: &str = "user-data";
+/// The longest value of an instance's metadata, bytes.
+pub(super) const MAX_VALUE: usize = 256 * 1024;
 /// The key of the metadata with the keys that may log in.
 const SSH_KEYS: &str = "ssh-keys";
 /// The key of the metadata by which Google's accounts log in, and keys of the metadata count for nothing.

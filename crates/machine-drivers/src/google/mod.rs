@@ -192,6 +192,7 @@ impl Driver for Google {
             // An instance that runs already reads no more than its key.
             seedless: state.use_existing,
             user_data,
+            user_data_limit: Some(instance::MAX_VALUE),
             ..Prospect::default()
         })
     }

@@ -15,7 +15,7 @@ use crate::source_key::SourceKey;
 /// How long Hetzner may take to make a server, where the user says nothing else.
 const CREATE_LIMIT: Duration = Duration::from_secs(600);
 /// The largest user data that Hetzner takes, bytes.
-const MAX_USER_DATA: usize = 32 * 1024;
+pub(super) const MAX_USER_DATA: usize = 32 * 1024;
 /// What a placement group that all machines share is called.
 const AUTO_SPREAD_NAME: &str = "Docker-Machine auto spread";
 /// The label of that group, by which the plugin finds it.

@@ -219,6 +219,7 @@ impl Driver for Hetzner {
         Ok(Prospect {
             image: is_default.then(|| image_facts(UBUNTU_24_04, arch)),
             user_data: check::user_data(&wish)?,
+            user_data_limit: Some(create::MAX_USER_DATA),
             ..Prospect::default()
         })
     }

@@ -21,6 +21,8 @@ use crate::source_key::SourceKey;
 
 /// The most user data that nova takes, bytes of Base64.
 const MAX_USER_DATA: usize = 65_535;
+/// The same before it is made base64 of.
+pub(super) const MAX_PLAIN_USER_DATA: usize = MAX_USER_DATA / 4 * 3;
 /// The longest name that nova takes for anything.
 const MAX_NAME: usize = 255;
 

@@ -228,14 +228,15 @@ impl Driver for Openstack {
         // The user's key takes the place where the lifecycle would make one.
         create::import_key(cx, &state)?;
         let user_data = cloud::user_data(flags::USER_DATA_FILE, &state.user_data_file)?;
+        let user_data_limit = Some(create::MAX_PLAIN_USER_DATA);
         if state.cloud.is_empty() {
-            return Ok(Prospect { user_data, ..Prospect::default() });
+            return Ok(Prospect { user_data, user_data_limit, ..Prospect::default() });
         }
         // Later commands may be given in another folder.
         let file = std::path::absolute(credentials::config_file(&state)?);
         let file = file.map_err(|error| DriverError::new(ErrorKind::Config, error.to_string()))?;
         state.client_config_file = file.to_string_lossy().into_owned();
-        Ok(Prospect { user_data, wish: Some(state.write()?), ..Prospect::default() })
+        Ok(Prospect { user_data, user_data_limit, wish: Some(state.write()?), ..Prospect::default() })
     }
 
     async fn create(
