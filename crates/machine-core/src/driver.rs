@@ -297,6 +297,10 @@ pub struct Cx<'a> {
     /// From which networks (CIDR, e.g. `198.51.100.0/24`) a new host may be reached by SSH and at its engine's port; empty
     /// for all. Only in `precreate` and `create`, for drivers with [`Capabilities::firewall`].
     pub allow_from: &'a [String],
+    /// Whether who may connect is narrowed after the first contact by [`Driver::allow_from`], because only the host can say from
+    /// where this computer comes: `precreate` refuses what could not be narrowed then, and `create` gives the host rules of
+    /// its own, open until then. Only there, and only where `allow_from` is empty.
+    pub narrowed_later: bool,
 }
 
 /// Where the answers about many hosts go: the place of the question, and what was seen.

@@ -41,9 +41,14 @@ pub(crate) fn at_create(journal: &Journal, extras: &Extras) -> Vec<String> {
     networks(extras, None)
 }
 
+/// Whether the host is to be narrowed at the first contact, and was not yet.
+pub(crate) fn is_due(journal: &Journal, extras: &Extras) -> bool {
+    extras.allow_from.contains(&AllowFrom::Me) && narrowed(journal).is_empty()
+}
+
 /// Says that the host is open until it is narrowed, where that is so.
 pub(crate) fn warn_of_open(journal: &Journal, extras: &Extras, report: &dyn Reporter) {
-    if extras.allow_from.contains(&AllowFrom::Me) && narrowed(journal).is_empty() {
+    if is_due(journal, extras) {
         report.report(Event::Notice(
             "--allow-from me: everybody can reach the host's ports until it has told from which address it sees this \
              computer; then its rules are narrowed"
@@ -83,7 +88,7 @@ impl Lifecycle {
         report: &dyn Reporter,
     ) -> Result<(), Error> {
         let extras = recorder.extras()?;
-        if !extras.allow_from.contains(&AllowFrom::Me) || !narrowed(&recorder.journal).is_empty() {
+        if !is_due(&recorder.journal, &extras) {
             return Ok(());
         }
         let driver = self.driver(&machine.driver_name)?;

@@ -130,10 +130,8 @@ impl Lifecycle {
         self.ensure_certificates(recorder.key_algorithm(), report).await?;
         line(report, "Running pre-create checks...");
         recorder.enter(Phase::Check);
-        let extras = recorder.extras()?;
-        allow::check(driver, &extras)?;
-        let networks = allow::at_create(&recorder.journal, &extras);
-        let host = self.host_to_be(driver, &self.name(lock.name())?, networks, report)?;
+        allow::check(driver, &recorder.extras()?)?;
+        let host = self.host_to_be(driver, &self.name(lock.name())?, recorder, report)?;
         let checked = driver.precreate(&host.cx(), &machine.driver).await;
         checked.map_err(|error| Error::Precreate(Box::new(error)))?;
         self.check_user_data(driver, &host, machine, recorder).await?;
@@ -153,8 +151,7 @@ impl Lifecycle {
         report: &dyn Reporter,
     ) -> Result<Machine, Error> {
         recorder.advance(Phase::Host)?;
-        let networks = allow::at_create(&recorder.journal, &recorder.extras()?);
-        let host = self.host_to_be(driver, &self.name(lock.name())?, networks, report)?;
+        let host = self.host_to_be(driver, &self.name(lock.name())?, recorder, report)?;
         let prepared = self.prepare_seed(driver, &host, &mut machine, lock, recorder).await?;
         let cx = Cx { seed: prepared.as_ref().map(|prepared| &prepared.seed), ..host.cx() };
         let wish = machine.driver.clone();

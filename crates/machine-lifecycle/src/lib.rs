@@ -114,11 +114,14 @@ impl Lifecycle {
         &'a self,
         driver: &dyn Driver,
         name: &MachineName,
-        allow_from: Vec<String>,
+        recorder: &recorder::Recorder<'_>,
         report: &'a dyn Reporter,
     ) -> Result<Host<'a>, Error> {
         let store_id = self.store_id(driver, || Ok(self.store.store_id()?))?;
-        Ok(Host { allow_from, ..Host::new(&self.store, name, store_id, report) })
+        let extras = recorder.extras()?;
+        let allow_from = allow::at_create(&recorder.journal, &extras);
+        let narrowed_later = allow::is_due(&recorder.journal, &extras);
+        Ok(Host { allow_from, narrowed_later, ..Host::new(&self.store, name, store_id, report) })
     }
 
     /// The store's id for drivers that mark what they make; it is asked for once. Empty for all others.
@@ -152,13 +155,15 @@ struct Host<'a> {
     store: &'a Store,
     store_id: &'a str,
     allow_from: Vec<String>,
+    narrowed_later: bool,
     report: &'a dyn Reporter,
 }
 
 impl<'a> Host<'a> {
     fn new(store: &'a Store, name: &MachineName, store_id: &'a str, report: &'a dyn Reporter) -> Self {
         let dir = store.machine_dir(name.as_str());
-        Self { name: name.clone(), dir, store, store_id, allow_from: Vec::new(), report }
+        let (allow_from, narrowed_later) = (Vec::new(), false);
+        Self { name: name.clone(), dir, store, store_id, allow_from, narrowed_later, report }
     }
 
     fn cx(&self) -> Cx<'_> {
@@ -170,6 +175,7 @@ impl<'a> Host<'a> {
             seed: None,
             store_id: self.store_id,
             allow_from: &self.allow_from,
+            narrowed_later: self.narrowed_later,
         }
     }
 }

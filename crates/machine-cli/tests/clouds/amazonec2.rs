@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machine_testkit::double::Double;
 use machine_testkit::lab::Host;
-use moto::{Front, Moto};
+use moto::{Front, Moto, elements};
 
 /// A host as Canonical's images are: their user is `ubuntu`.
 fn host_of_canonical(world: &World) -> Host {
@@ -55,6 +55,13 @@ fn held(cloud: &Double<Front>) -> usize {
     cloud.provider().moto.admin(|admin| admin.resources())
 }
 
+/// The networks in the rules of all security groups that were made.
+fn networks(cloud: &Double<Front>) -> Vec<String> {
+    let of_ours = [("Filter.1.Name", "group-name"), ("Filter.1.Value.1", "docker-machine*")];
+    let text = cloud.provider().moto.admin(|admin| admin.list("DescribeSecurityGroups", &of_ours));
+    elements(&text, "cidrIp")
+}
+
 #[test]
 fn an_instance_from_create_to_rm() {
     let (Some(moto), Some(world)) = (Moto::start(), World::new()) else { return };
@@ -69,15 +76,19 @@ fn an_instance_from_create_to_rm() {
     let mut create = vec!["create", "-d", "amazonec2", "--amazonec2-access-key", &key.id];
     create.extend(["--amazonec2-secret-key", &key.secret, "--amazonec2-endpoint", &url]);
     create.extend(["--amazonec2-ssh-port", &port, "--amazonec2-use-private-address"]);
-    create.extend(["--amazonec2-tags", "team,web", "--engine-install", "distro", "web"]);
+    create.extend(["--amazonec2-tags", "team,web", "--engine-install", "distro"]);
+    create.extend(["--allow-from", "me", "web"]);
     let created = world.run(&create);
     created.ok();
     assert!(
         !created.stdout.contains(&key.secret) && !created.stderr.contains(&key.secret),
         "the secret shows"
     );
-    // docker/machine v0.16.2 asks the same front 40 times for the same.
-    assert_eq!(asked(&cloud), 12);
+    // docker/machine v0.16.2 asks the same front 40 times, and narrows nothing: that is four of ours.
+    assert_eq!(asked(&cloud), 16);
+    let me = format!("{}/32", host.our_address());
+    // Out it may go anywhere.
+    assert_eq!(networks(&cloud), [&me, &me, "0.0.0.0/0"]);
     // Instance, volume, key pair, security group.
     assert_eq!(held(&cloud), before + 4);
 

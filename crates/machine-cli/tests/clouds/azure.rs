@@ -84,8 +84,16 @@ fn a_life_in_azure() {
     let cloud = Cloud::with(&host);
     let run = |args: &[&str]| cloud.run(&world, &host, args);
 
-    let created = run(&["create", "-d", "azure", "--engine-install", "distro", "staging"]);
+    cloud.double.take_exchanges();
+    let create = ["create", "-d", "azure", "--engine-install", "distro", "--allow-from", "me", "staging"];
+    let created = run(&create);
     created.ok();
+    let exchanges = cloud.double.take_exchanges();
+    let rules = exchanges.iter().rev().map(|exchange| &exchange.request).find(|request| {
+        request.method == "PUT" && request.path.to_ascii_lowercase().contains("/networksecuritygroups/")
+    });
+    let me = format!("{}/32", host.our_address());
+    assert!(String::from_utf8_lossy(&rules.unwrap().body).contains(&me), "not narrowed");
     assert!(!created.to_string().contains(SECRET), "the secret shows");
     let environment = cloud.environment();
     assert_works(&world, "staging");

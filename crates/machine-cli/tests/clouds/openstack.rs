@@ -74,7 +74,17 @@ fn a_life() {
     unknown.fails_saying(3, &["Unable to find image named ubunto", "ubuntu"]);
     assert_eq!(world.answer(&["ls", "-q"]), "");
 
-    world.run_with(&[&wish[..], &["--openstack-image-name", "ubuntu", "m"]].concat(), &environment).ok();
+    let good = ["--openstack-image-name", "ubuntu", "--allow-from", "me", "m"];
+    world.run_with(&[&wish[..], &good].concat(), &environment).ok();
+    let exchanges = double.take_exchanges();
+    let rules = exchanges.iter().rev().map(|exchange| &exchange.request);
+    let rules =
+        rules.filter(|request| request.method == "POST" && request.path.ends_with("/security-group-rules"));
+    let me = format!("{}/32", host.our_address());
+    assert!(
+        rules.into_iter().any(|request| String::from_utf8_lossy(&request.body).contains(&me)),
+        "not narrowed"
+    );
     assert_works(&world, "m");
     assert_eq!(world.answer(&["ip", "m"]), format!("{address}\n"));
     assert!(world.answer(&["ls"]).contains(&format!("tcp://{address}:2376")));
@@ -90,7 +100,7 @@ fn a_life() {
     assert_eq!(world.answer(&["status", "m"]), "Stopped\n");
     world.run(&["start", "m"]).ok();
     assert_works(&world, "m");
-    assert_eq!(double.provider().cloud.resources(), 2, "a server and a key pair");
+    assert_eq!(double.provider().cloud.resources(), 3, "a server, a key pair, and a group of its own");
     world.run(&["rm", "-y", "m"]).ok();
     assert_eq!(double.provider().cloud.resources(), 0, "something is left");
     assert_eq!(world.answer(&["ls", "-q"]), "");

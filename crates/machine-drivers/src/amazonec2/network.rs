@@ -159,10 +159,15 @@ fn own_name(cx: &Cx<'_>) -> String {
     format!("{SHARED_GROUP}-{}-{store}", cx.name)
 }
 
+/// Whether the machine is, or is to be, in a group of its own, which can be narrowed.
+fn has_own_group(cx: &Cx<'_>, state: &Ec2State) -> bool {
+    !cx.allow_from.is_empty() || cx.narrowed_later || !state.own_security_group.is_empty()
+}
+
 /// The names of the groups that the machine is to be in: those of the user, and its own where it is to be narrowed.
 pub(super) fn wanted_groups(cx: &Cx<'_>, state: &Ec2State) -> Vec<String> {
     let mut names = state.group_names();
-    if !cx.allow_from.is_empty() || !state.allow_from.is_empty() {
+    if has_own_group(cx, state) {
         names.retain(|name| name != SHARED_GROUP);
         names.push(own_name(cx));
     }
@@ -192,6 +197,8 @@ pub(super) async fn ensure_groups(
 ) -> Result<(), DriverError> {
     if !cx.allow_from.is_empty() {
         state.allow_from = cx.allow_from.to_vec();
+    }
+    if has_own_group(cx, state) {
         state.own_security_group = own_name(cx);
     }
     let names = wanted_groups(cx, state);
@@ -216,7 +223,7 @@ pub(super) async fn ensure_groups(
         state.security_group_ids.push(group.id.clone());
         save.save(&state.write()?)?;
         // With a group of its own, the others are as their owner wants them.
-        if own || (!state.security_group_read_only && state.allow_from.is_empty()) {
+        if own || (!state.security_group_read_only && state.own_security_group.is_empty()) {
             ensure_rules(ec2, cx.report, &group, &openings(state)?, own).await?;
         }
     }

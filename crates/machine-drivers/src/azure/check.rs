@@ -68,6 +68,9 @@ const LATELY: Duration = Duration::from_secs(120);
 /// Asks Azure, everything at the same time. Whether the resource group is there.
 pub(super) async fn check(arm: &Arm<'_>, cx: &Cx<'_>, state: &AzureState) -> Result<bool, DriverError> {
     firewall::networks(state, cx.allow_from, cx.report)?;
+    if cx.narrowed_later {
+        firewall::has_own_rules(state)?;
+    }
     let names = Names::of(state, &arm.subscription);
     let (group, sku, image, usages, nsg) = tokio::join!(
         names_are_free(arm, state, &names),

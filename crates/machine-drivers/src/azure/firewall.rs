@@ -150,16 +150,7 @@ pub(super) fn networks(
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    if !state.nsg.is_empty() {
-        return Err(DriverError::new(
-            ErrorKind::Unsupported,
-            format!(
-                "who may connect can't be narrowed for {} alone (--allow-from): the network security group {} (--azure-nsg) is not its own",
-                state.base.machine_name, state.nsg
-            ),
-        )
-        .with_hint("the machine is as open as that group: narrow its rules (`az network nsg rule list`), or leave one of the two flags out"));
-    }
+    has_own_rules(state)?;
     let (sixes, fours): (Vec<&String>, Vec<&String>) =
         asked.iter().partition(|network| network.contains(':'));
     if fours.is_empty() {
@@ -175,6 +166,24 @@ pub(super) fn networks(
         )));
     }
     Ok(fours.into_iter().cloned().collect())
+}
+
+/// That the machine's rules are its own.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`].
+pub(super) fn has_own_rules(state: &AzureState) -> Result<(), DriverError> {
+    if state.nsg.is_empty() {
+        return Ok(());
+    }
+    Err(DriverError::new(
+        ErrorKind::Unsupported,
+        format!(
+            "who may connect can't be narrowed for {} alone (--allow-from): the network security group {} (--azure-nsg) is not its own",
+            state.base.machine_name, state.nsg
+        ),
+    )
+    .with_hint("the machine is as open as that group: narrow its rules (`az network nsg rule list`), or leave one of the two flags out"))
 }
 
 /// Narrows who may reach a machine.

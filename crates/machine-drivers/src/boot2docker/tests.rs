@@ -32,6 +32,7 @@ impl Place {
             seed: None,
             store_id: "",
             allow_from: &[],
+            narrowed_later: false,
         }
     }
 

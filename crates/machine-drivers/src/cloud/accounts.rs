@@ -113,6 +113,7 @@ mod tests {
             report: &Silent,
             seed: None,
             allow_from: &[],
+            narrowed_later: false,
         };
         let states: Vec<DriverState> = accounts
             .iter()

@@ -218,7 +218,7 @@ impl Driver for Openstack {
                 "--openstack-nova-network does nothing: the cloud has neutron, which is used".to_owned(),
             ));
         }
-        let found = resolve::check(&cloud, &state, cx.allow_from).await?;
+        let found = resolve::check(&cloud, &state, cx.narrowed_later || !cx.allow_from.is_empty()).await?;
         self.keep((Credentials::of(&state)?, names(&state)), found);
         Ok(())
     }

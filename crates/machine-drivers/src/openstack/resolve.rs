@@ -220,9 +220,9 @@ async fn server_group(cloud: &Cloud<'_>, state: &OpenstackState) -> Result<Strin
 pub(super) async fn check(
     cloud: &Cloud<'_>,
     state: &OpenstackState,
-    allow_from: &[String],
+    is_narrowed: bool,
 ) -> Result<Found, DriverError> {
-    if !allow_from.is_empty() && !has_neutron(cloud) {
+    if is_narrowed && !has_neutron(cloud) {
         return Err(super::firewall::without_neutron());
     }
     let (found, (), (), (), ()) = tokio::try_join!(

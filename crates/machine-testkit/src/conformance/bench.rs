@@ -85,6 +85,7 @@ impl Bench {
             seed: Some(&self.seed),
             store_id: STORE_ID,
             allow_from: &[],
+            narrowed_later: false,
         }
     }
 

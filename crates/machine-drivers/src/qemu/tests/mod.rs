@@ -109,6 +109,7 @@ impl<'a> Machine<'a> {
             seed: Some(&self.seed),
             store_id: "",
             allow_from: &[],
+            narrowed_later: false,
         }
     }
 

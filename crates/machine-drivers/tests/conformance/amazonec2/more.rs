@@ -48,6 +48,7 @@ impl Machine {
             report: &self.heard,
             seed: Some(&self.seed),
             allow_from,
+            narrowed_later: false,
         }
     }
 
@@ -206,6 +207,39 @@ fn a_machine_that_only_some_may_reach_has_a_group_of_its_own() {
     let error = run(driver.allow_from(&shared.cx(&[]), &state, &office)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     shared.remove(driver.as_ref(), &state);
+}
+
+/// With `--allow-from me` the networks are known only when the host is there.
+#[test]
+fn a_machine_that_is_narrowed_later_begins_with_a_group_of_its_own() {
+    let Some(cloud) = Cloud::new() else { return };
+    let driver = Builtin.driver("amazonec2").unwrap();
+    let machine = Machine::new("later");
+    let context = machine_core::ConfigureContext { name: &machine.name, store_path: machine.dir.path() };
+    let wish = driver.configure(&context, &cloud.flags(&[])).unwrap();
+    let cx = Cx { narrowed_later: true, ..machine.cx(&[]) };
+    let state = run(async {
+        driver.precreate(&cx, &wish).await?;
+        driver.create(&cx, wish, &mut Journal::new(Cut::Never)).await
+    });
+    let state = state.unwrap_or_else(|error| panic!("{}", full_text(&error)));
+    assert_eq!(groups(&cloud), ["docker-machine-later-01234567"]);
+    let networks = || {
+        let text = cloud.front.provider().moto.admin(|admin| {
+            let own =
+                [("Filter.1.Name", "group-name"), ("Filter.1.Value.1", "docker-machine-later-01234567")];
+            admin.list("DescribeSecurityGroups", &own)
+        });
+        elements(&text, "cidrIp")
+    };
+    assert_eq!(networks(), ["0.0.0.0/0"; 3], "SSH, the engine, and all that goes out");
+    let me = ["198.51.100.7/32".to_owned()];
+    let state = run(driver.allow_from(&machine.cx(&[]), &state, &me)).unwrap();
+    let mut left = networks();
+    left.sort();
+    assert_eq!(left, ["0.0.0.0/0", "198.51.100.7/32", "198.51.100.7/32"]);
+    machine.remove(driver.as_ref(), &state);
+    assert_eq!(cloud.resources(), 0);
 }
 
 #[test]
