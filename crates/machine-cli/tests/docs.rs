@@ -288,7 +288,8 @@ impl Names {
 
     fn has(&self, command: &str, flag: &str) -> bool {
         let of = |command: &str| self.flags.get(command).is_some_and(|flags| flags.contains(flag));
-        of(command) || of("")
+        // With -d, gc takes the flags of a driver, as create does.
+        of(command) || of("") || (command == "gc" && of("create"))
     }
 
     /// Whether commands of two words begin with this one.

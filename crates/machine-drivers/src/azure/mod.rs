@@ -164,7 +164,6 @@ impl Driver for Azure {
     async fn observe_each(&self, hosts: &[(Cx<'_>, &DriverState)], answer: Answers<'_>) {
         let read = |state: &DriverState| {
             let state = AzureState::of_machine(state)?;
-            observe::is_made(&state)?;
             Ok((observe::account(&state), state))
         };
         let list = async |members: Vec<(&Cx<'_>, AzureState)>| {

@@ -149,6 +149,7 @@ pub(super) async fn observe_all(
     let looks: Vec<_> = machines
         .into_iter()
         .map(|state| async move {
+            is_made(&state)?;
             match seen {
                 Some(seen) => seen.of(arm, state).await,
                 None => observe(arm, state).await,
