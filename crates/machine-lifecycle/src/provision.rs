@@ -126,9 +126,10 @@ impl Lifecycle {
         line(report, "Detecting the provisioner...");
         let (session, facts) = self.settled(session, machine, recorder, report).await?;
         let done = self.provision_over(&session, &facts, machine, lock, recorder, work, report).await;
+        let may_restart = !facts.boot.is_empty() && self.is_fresh(machine);
         let session = match done {
             Ok(()) => session,
-            Err(broken) if is_cut_off(&broken) && !facts.boot.is_empty() && self.is_fresh(machine) => {
+            Err(broken) if may_restart && (is_cut_off(&broken) || goes_down(&session, &broken).await) => {
                 let session = self.reach_restarted(machine, &broken, recorder, report).await?;
                 let (session, now) = self.settled(session, machine, recorder, report).await?;
                 if now.boot == facts.boot {
@@ -174,7 +175,7 @@ impl Lifecycle {
         report: &dyn Reporter,
     ) -> Result<Session, Error> {
         report.report(Event::Notice(format!(
-            "the connection to {:?} was lost, the host may be restarting: it is reached again ({})",
+            "the work on {:?} was cut short, the host may be restarting: it is reached again ({})",
             machine.name,
             broken.to_string().trim()
         )));
@@ -436,6 +437,22 @@ fn is_cut_off(error: &Error) -> bool {
     }
 }
 
+/// Whether a step failed because the host is on its way down, where nothing can be started any more. If so, it is down when
+/// this returns, as far as that can be told.
+async fn goes_down(session: &Session, error: &Error) -> bool {
+    if !matches!(error, Error::Step { .. }) {
+        return false;
+    }
+    let limits = ExecLimits::of(DOWN_LIMIT);
+    let asked = session.exec(WAIT_UNTIL_DOWN, "", &limits).await;
+    asked.map_or(true, |output| output.status.code() != 0)
+}
+
+/// Ends at once with 0 on a host that is not going down; on one that is, its end comes first, or it is another status.
+/// systemd calls one whose boot was not over "starting" still, and has jobs for its end.
+const WAIT_UNTIL_DOWN: &str = "case $(systemctl is-system-running 2>/dev/null; systemctl list-jobs --no-legend 2>/dev/null) in \
+     *stopping* | *shutdown.target*) sleep 60; exit 1 ;; esac";
+const DOWN_LIMIT: Duration = Duration::from_secs(70);
 /// How often a host may restart itself while its first boot is waited for.
 const RESTARTS: usize = 5;
 /// How long a host that restarts itself may take until it takes no more connections.
