@@ -136,6 +136,6 @@ fn size(bench: &Bench, only: &str) -> Result<Figures, Box<dyn Error>> {
     }
     let mib = |program: &Path| fs::metadata(program).map(|file| file.len() as f64 / f64::from(1 << 20));
     let peer = bench.peer.as_deref().map(mib).transpose()?;
-    let size = Figure::new(NAME, "size MiB", mib(&bench.ours)?).target(Target::AtMost(15.0)).peer(peer);
+    let size = Figure::new(NAME, "size MiB", mib(&bench.ours)?).target(Target::AtMost(25.0)).peer(peer);
     Ok(bench.show(vec![size]))
 }
