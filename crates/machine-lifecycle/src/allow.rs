@@ -121,7 +121,7 @@ impl Lifecycle {
         recorder: &mut Recorder<'_>,
         report: &dyn Reporter,
     ) -> Result<(), Error> {
-        if !recorder.extras()?.allow_from.contains(&AllowFrom::Me) {
+        if !is_due(&recorder.journal, &recorder.extras()?) {
             return Ok(());
         }
         let session = self.reach(machine, recorder, report).await?;
