@@ -9,11 +9,10 @@ use super::{
         Bench, Figures,
         figure::{Figure, Target},
         hosts,
-        measure::{Cost, Invocation},
-        store::{self, store_env},
+        measure::Cost,
     },
     digitalocean::{Account, TOKEN},
-    instance,
+    in_new_store, instance,
 };
 
 const NAME: &str = "create, a cloud that boots at once";
@@ -46,8 +45,6 @@ fn create(program: &Path) -> Result<(Cost, usize), Box<dyn Error>> {
         account.slowness = 0;
         account.done = Some(boots(&host));
     }
-    let folder = tempfile::tempdir()?;
-    store::certify(folder.path(), program)?;
     let words = [
         "create".to_owned(),
         "--driver=digitalocean".to_owned(),
@@ -57,9 +54,7 @@ fn create(program: &Path) -> Result<(Cost, usize), Box<dyn Error>> {
         "--engine-install=distro".to_owned(),
         "bench".to_owned(),
     ];
-    let env = store_env(folder.path());
-    let create = Invocation { program, words: &words, env: &env, home: folder.path(), exits: 0 };
-    let cost = create.once();
+    let cost = in_new_store(program, &words);
     // A double lives as long as this process; its host must not.
     cloud.provider().done = None;
     Ok((cost?, cloud.take_exchanges().len()))

@@ -13,11 +13,10 @@ use super::{
         Bench, Figures,
         figure::{Figure, Target},
         hosts,
-        measure::{Cost, Invocation},
-        store::{self, store_env},
+        measure::Cost,
     },
-    instance,
-    moto::{AccessKey, Front, Moto, elements},
+    in_new_store, instance,
+    moto::{AccessKey, Front, Moto, elements, with_address},
 };
 
 const NAME: &str = "create of 50 at a cloud";
@@ -54,12 +53,7 @@ fn create(program: &Path, machines: usize) -> Result<(Cost, usize), Box<dyn Erro
         host.partition()?;
     }
     let cloud = Double::start(Region { front: Front::new(moto), free: hosts, taken: BTreeMap::new() });
-    let folder = tempfile::tempdir()?;
-    store::certify(folder.path(), program)?;
-    let words = words(&cloud.url(), &key, port, machines);
-    let env = store_env(folder.path());
-    let create = Invocation { program, words: &words, env: &env, home: folder.path(), exits: 0 };
-    let cost = create.once();
+    let cost = in_new_store(program, &words(&cloud.url(), &key, port, machines));
     // A double lives as long as this process; its hosts must not.
     cloud.provider().taken.clear();
     cloud.provider().free.clear();
@@ -118,24 +112,12 @@ impl Region {
             new.push_str("<instanceId>");
             let id = piece.split('<').next().unwrap_or_default();
             match self.taken.get(id) {
-                Some(host) => new.push_str(&with_address(piece, &host.address().to_string())),
+                Some(host) => new.push_str(&with_address(piece.to_owned(), &host.address().to_string())),
                 None => new.push_str(piece),
             }
         }
         Reply { body: new.into_bytes(), ..reply }
     }
-}
-
-fn with_address(text: &str, address: &str) -> String {
-    let mut text = text.to_owned();
-    for name in ["ipAddress", "privateIpAddress", "publicIp"] {
-        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-        let pieces: Vec<&str> = text.split(&open).collect();
-        let rest = |piece: &str| piece.find(&close).map_or(piece.to_owned(), |end| piece[end..].to_owned());
-        let changed = pieces[1..].iter().map(|piece| format!("{open}{address}{}", rest(piece)));
-        text = pieces[0].to_owned() + &changed.collect::<String>();
-    }
-    text
 }
 
 /// It boots from now on.

@@ -285,6 +285,21 @@ pub struct Front {
     pub done: Option<Heard>,
 }
 
+/// An answer with this address in the place of every one that moto thought up.
+pub fn with_address(mut text: String, address: &str) -> String {
+    for name in ["ipAddress", "privateIpAddress", "publicIp"] {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let pieces: Vec<&str> = text.split(&open).collect();
+        let mut new = pieces[0].to_owned();
+        for piece in &pieces[1..] {
+            let rest = piece.find(&close).map_or(*piece, |end| &piece[end..]);
+            new.push_str(&format!("{open}{address}{rest}"));
+        }
+        text = new;
+    }
+    text
+}
+
 /// Hears of a request that was carried out.
 type Heard = Box<dyn FnMut(&BTreeMap<String, String>) + Send>;
 
@@ -329,18 +344,7 @@ impl Front {
     /// With the host's address in the place of what moto thinks up.
     fn at_home(&self, mut reply: Reply) -> Reply {
         let Some(address) = &self.address else { return reply };
-        let mut text = String::from_utf8(reply.body).unwrap();
-        for name in ["ipAddress", "privateIpAddress", "publicIp"] {
-            let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-            let pieces: Vec<&str> = text.split(&open).collect();
-            let mut new = pieces[0].to_owned();
-            for piece in &pieces[1..] {
-                let rest = piece.find(&close).map_or(*piece, |end| &piece[end..]);
-                new.push_str(&format!("{open}{address}{rest}"));
-            }
-            text = new;
-        }
-        reply.body = text.into_bytes();
+        reply.body = with_address(String::from_utf8(reply.body).unwrap(), address).into_bytes();
         reply
     }
 
